@@ -1,0 +1,121 @@
+"""Everything that `solve` refuses before the first step, each with its own sentence."""
+
+import torch
+from torch import Tensor
+
+from invdiff.operators.base import LinearOperator, Operator
+from invdiff.priors.prior import Prior, fits
+from invdiff.shapes import check_shape
+from invdiff.solvers.method import Method
+
+
+def admit(y: Tensor, op: Operator, prior: Prior | None, method: Method, name: str) -> None:
+    """Check that y, op, prior and method agree.
+
+    Raises:
+        TypeError: not a tensor or operator, wrong dtype, real where complex is needed.
+        ValueError: shapes, devices, non-finite or unsampled values, a missing prior, a method that does not fit.
+    """
+    if not isinstance(op, Operator):
+        raise TypeError(
+            f"op must be an invdiff Operator, got {type(op).__name__}. Subclass LinearOperator for your own."
+        )
+    if not isinstance(y, Tensor):
+        raise TypeError(f"y must be a torch tensor, got {type(y).__name__}. Use torch.as_tensor(y).")
+    if not (y.is_floating_point() or y.is_complex()):
+        raise TypeError(f"y must be floating point or complex, got {y.dtype}. Use y.float().")
+    if y.ndim == 0 or y.shape[0] == 0:
+        raise ValueError(
+            f"y holds no item: its shape is {tuple(y.shape)}. The batch axis comes first and is 1 or more."
+        )
+    check_shape(f"{op.name}: y", y, op.shape_out)
+    if op.complex_out is not None and y.is_complex() != op.complex_out:
+        raise TypeError(f"{op.name} measures {_kind(op.complex_out)} data, got y of {y.dtype}.{_layout(y)}")
+    if op.batch not in (1, len(y)):
+        raise ValueError(f"{op.name} holds tensors for {op.batch} items, y has {len(y)}. Use one operator per batch.")
+    _devices(y, op, prior)
+    _finite(y)
+    _unsampled(y, op)
+    if method.linear and not isinstance(op, LinearOperator):
+        raise ValueError(f"{name} needs a linear operator and {op.name} is not. Use sitcom or dps.")
+    if prior is None and method.prior:
+        raise ValueError(f"{name} needs a prior. Pass prior=invdiff.load_prior('brain-mri'), or use cg, wavelet or tv.")
+    if prior is not None and method.prior:
+        _prior(prior, op, y)
+
+
+def _prior(prior: Prior, op: Operator, y: Tensor) -> None:
+    if not callable(prior) or not all(
+        hasattr(prior, a) for a in ("shape", "range", "complex", "sigma_min", "sigma_max")
+    ):
+        raise TypeError(f"prior must follow invdiff.priors.prior.Prior; {type(prior).__name__} does not.")
+    if not fits(prior.shape, op.shape_in):
+        raise ValueError(f"the prior is for images {prior.shape}, {op.name} takes {op.shape_in}. They must agree.")
+    is_complex = y.is_complex() if op.complex_in is None else op.complex_in
+    if prior.complex != is_complex:
+        hint = (
+            "Put RealToComplex(shape) before the operator, as op @ RealToComplex(op.shape_in)."
+            if is_complex
+            else "Convert y with y.to(torch.complex64) if the image is complex, or use a prior of real images."
+        )
+        raise ValueError(
+            f"the prior is for {_kind(prior.complex)} images, behind {op.name} the image is {_kind(is_complex)}. {hint}"
+        )
+    if prior.complex and op.shape_in[0] != 1 and prior.shape is None and prior.percentile is not None:
+        raise ValueError(f"this prior is for one complex channel, {op.name} takes images {op.shape_in}.")
+
+
+def _finite(y: Tensor) -> None:
+    bad = ~torch.isfinite(torch.view_as_real(y).sum(-1) if y.is_complex() else y)
+    if bool(bad.any()):
+        index = tuple(bad.nonzero()[0].tolist())
+        raise ValueError(
+            f"y has {int(bad.sum())} values that are not finite, the first at index {index}. Repair the data, or set "
+            "them to zero and clear them in the mask."
+        )
+
+
+def _unsampled(y: Tensor, op: Operator) -> None:
+    if op.sampled is None:
+        return
+    outside = (y != 0) & ~op.sampled
+    if bool(outside.any()):
+        share = float(outside.double().mean() / (~op.sampled).expand_as(y).double().mean())
+        raise ValueError(
+            f"y is not zero at {100 * share:.3g} % of the entries that the mask of {op.name} says are not sampled. "
+            "Multiply y by the mask, or correct the mask."
+        )
+
+
+def _devices(y: Tensor, op: Operator, prior: Prior | None) -> None:
+    places = {"y": y.device.type}
+    tensors = [("op", op.buffers())]
+    if isinstance(prior, torch.nn.Module):
+        tensors += [("prior", prior.parameters()), ("prior", prior.buffers())]
+    for what, members in tensors:
+        places.update((what, t.device.type) for t in members)
+    if len(set(places.values())) > 1:
+        listed = ", ".join(f"{k} on {v}" for k, v in places.items())
+        raise ValueError(f"tensors are on different devices: {listed}. Move them with .to(device).")
+    wide = {t.dtype for t in op.buffers() if t.dtype in (torch.float64, torch.complex128)}
+    if wide and y.dtype in (torch.float32, torch.complex64):
+        raise TypeError(
+            f"{op.name} is in double precision and y is {y.dtype}. Use op.float(), or y of double precision."
+        )
+    narrow = {t.dtype for t in op.buffers() if t.dtype in (torch.float32, torch.complex64)}
+    if narrow and y.dtype in (torch.float64, torch.complex128):
+        raise TypeError(f"y is {y.dtype} and {op.name} is in single precision. Use y.to({_single(y)}), or op.double().")
+
+
+def _single(y: Tensor) -> str:
+    return "torch.complex64" if y.is_complex() else "torch.float32"
+
+
+def _kind(is_complex: bool) -> str:
+    return "complex" if is_complex else "real"
+
+
+def _layout(y: Tensor) -> str:
+    if not y.is_complex() and y.shape[-1] == 2:
+        return " If its last axis holds real and imaginary parts, use torch.view_as_complex(y)."
+    return ""

@@ -1,0 +1,86 @@
+"""`invdiff COMMAND`: demo, reconstruct, train, methods, priors.
+
+Exit status: 0 all good, 1 an item failed, 2 wrong usage, 130 interrupted.
+"""
+
+import argparse
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+import torch
+
+import invdiff
+from invdiff import demo, reconstruct
+from invdiff.priors.checkpoints import available
+from invdiff.solvers import METHODS
+
+EPILOG = """examples:
+  invdiff demo
+  invdiff reconstruct scan.h5 --acceleration 4 --method sitcom
+  invdiff reconstruct undersampled.h5 --method dds --set steps=100 --out result.h5
+"""
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run one command; errors become one sentence on stderr unless --debug asks for the traceback."""
+    parser = _parser()
+    options = parser.parse_args(arguments)
+    if options.threads is not None:
+        torch.set_num_threads(options.threads)
+    try:
+        return int(options.run(options))
+    except KeyboardInterrupt:
+        print("invdiff: interrupted; nothing partial was written.", file=sys.stderr)
+        return 130
+    except Exception as error:
+        if options.debug:
+            raise
+        if not isinstance(error, (ValueError, TypeError, OSError, RuntimeError)):
+            print("invdiff: an unexpected fault; run again with --debug and report it.", file=sys.stderr)
+        print(f"invdiff: {error}", file=sys.stderr)
+        return 2 if isinstance(error, reconstruct.UsageError) else 1
+
+
+def _parser() -> argparse.ArgumentParser:
+    common = argparse.ArgumentParser(add_help=False)
+    common.add_argument("--seed", type=int, default=0, help="random seed (default 0)")
+    common.add_argument("--device", default="cpu", help="cpu, cuda, mps ... (default cpu)")
+    common.add_argument("--threads", type=_positive, help="CPU threads (default: as PyTorch chooses)")
+    common.add_argument("--debug", action="store_true", help="show the traceback of an error")
+    common.add_argument("--out", type=Path, help="where the output goes")
+    parser = argparse.ArgumentParser(
+        prog="invdiff",
+        description="Inverse problems in medical imaging with one diffusion prior.",
+        epilog=EPILOG,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    parser.add_argument("--version", action="version", version=f"invdiff {invdiff.__version__}")
+    commands = parser.add_subparsers(title="commands", required=True, metavar="COMMAND")
+    demo.add_command(commands, common)
+    reconstruct.add_command(commands, common)
+    methods = commands.add_parser("methods", parents=[common], help="list the methods and what they need")
+    methods.set_defaults(run=_methods)
+    priors = commands.add_parser("priors", parents=[common], help="list the packaged priors")
+    priors.set_defaults(run=_priors)
+    return parser
+
+
+def _positive(text: str) -> int:
+    value = int(text)
+    if value < 1:
+        raise argparse.ArgumentTypeError(f"must be 1 or more, got {value}")
+    return value
+
+
+def _methods(options: argparse.Namespace) -> int:
+    for name, method in METHODS.items():
+        needs = [text for flag, text in ((method.prior, "prior"), (method.linear, "linear operator")) if flag]
+        print(f"{name:10} {method.summary}" + (f"  [needs: {', '.join(needs)}]" if needs else ""))
+    return 0
+
+
+def _priors(options: argparse.Namespace) -> int:
+    for name, content in available().items():
+        print(f"{name:10} {content['domain']}")
+    return 0

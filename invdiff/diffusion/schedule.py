@@ -1,0 +1,52 @@
+"""Noise levels: decreasing grids sigma_0 > ... > sigma_{N-1} > 0, to which samplers append a final 0."""
+
+import math
+
+import torch
+from torch import Tensor
+
+from invdiff.checks import require
+
+
+def karras(steps: int, sigma_min: float, sigma_max: float, rho: float = 7.0) -> Tensor:
+    """sigma_i = (smax^(1/rho) + i/(N-1) (smin^(1/rho) - smax^(1/rho)))^rho, (steps,) float64.
+
+    Source: Karras et al., 2022, equation 5.
+    """
+    _check(steps, sigma_min, sigma_max)
+    ramp = torch.linspace(0, 1, steps, dtype=torch.float64)
+    low, high = sigma_min ** (1 / rho), sigma_max ** (1 / rho)
+    return (high + ramp * (low - high)) ** rho
+
+
+def vp_linear(steps: int, sigma_min: float, sigma_max: float) -> Tensor:
+    """Levels of the DDPM schedule (1000 times, beta linear from 1e-4 to 0.02), equally spaced in time, (steps,).
+
+    sigma_t = sqrt((1 - abar_t) / abar_t), interpolated in log sigma, from the time of sigma_max (at most 157.4, that of
+    t = 999) to that of sigma_min (at least 0.01, t = 0).
+
+    Source: Ho et al., Denoising Diffusion Probabilistic Models, 2020, section 4.
+    """
+    _check(steps, sigma_min, sigma_max)
+    beta = torch.linspace(1e-4, 0.02, 1000, dtype=torch.float64)
+    abar = torch.cumprod(1 - beta, 0)
+    log_sigma = 0.5 * ((1 - abar) / abar).log()
+    last, first = (_time(log_sigma, math.log(s)) for s in (sigma_min, sigma_max))
+    return _at(log_sigma, torch.linspace(first, last, steps, dtype=torch.float64)).exp()
+
+
+def _check(steps: int, sigma_min: float, sigma_max: float) -> None:
+    require("steps", steps, at_least=1)
+    require("sigma_min", sigma_min, above=0)
+    require("sigma_max", sigma_max, above=sigma_min)
+
+
+def _time(grid: Tensor, value: float) -> float:
+    """Fractional index at which the increasing `grid` takes `value`, clamped to its ends."""
+    i = int(torch.searchsorted(grid, torch.tensor(value, dtype=grid.dtype)).clamp(1, len(grid) - 1))
+    return float(((value - grid[i - 1]) / (grid[i] - grid[i - 1])).clamp(0, 1) + i - 1)
+
+
+def _at(grid: Tensor, index: Tensor) -> Tensor:
+    i = index.floor().long().clamp(0, len(grid) - 2)
+    return grid[i] + (index - i) * (grid[i + 1] - grid[i])

@@ -1,0 +1,115 @@
+"""DRUNet: a norm-free residual U-Net, x -> F(x, c_noise), with an optional space-to-depth stem.
+
+Residual blocks are two 3x3 convolutions and one ReLU, without normalisation and without biases except in the noise
+modulation: at this size such networks denoise better than normalised or attention-based ones for equal processor
+time, and every layer is a plain convolution, the one thing a CPU does well.
+
+Source: Zhang et al., Plug-and-Play Image Restoration with Deep Denoiser Prior, TPAMI 2021 (architecture);
+Karras et al., Elucidating the Design Space of Diffusion-Based Generative Models, 2022 (noise input, c_noise).
+"""
+
+from itertools import pairwise
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+
+class Block(nn.Module):
+    """x + conv(relu((1 + gain) * conv(x))), the gain a linear function of the noise embedding."""
+
+    def __init__(self, channels: int, embedding: int) -> None:
+        super().__init__()
+        self.conv1 = nn.Conv2d(channels, channels, 3, padding=1, bias=False)
+        self.conv2 = nn.Conv2d(channels, channels, 3, padding=1, bias=False)
+        self.gain = nn.Linear(embedding, channels)
+        nn.init.zeros_(self.gain.weight)
+        nn.init.zeros_(self.gain.bias)
+        nn.init.zeros_(self.conv2.weight)
+
+    def forward(self, x: Tensor, embedding: Tensor) -> Tensor:
+        gain = 1 + self.gain(embedding)[:, :, None, None]
+        return x + self.conv2(F.relu(self.conv1(x) * gain))
+
+
+class DRUNet(nn.Module):
+    """The network F of an EDM-preconditioned denoiser.
+
+    Args:
+        in_channels, out_channels: channels of image in and out (2 for a complex image).
+        widths: channels per level; each level halves the resolution.
+        blocks: residual blocks per level, on the way down and on the way up.
+        stem: side of the space-to-depth patch (1: full resolution, 2: a quarter of the work).
+        embedding: width of the noise embedding.
+
+    Shapes: x (B, in_channels, H, W) float32 of any H, W (padded by reflection to `multiple`), noise (B,);
+    returns (B, out_channels, H, W).
+    """
+
+    frequencies: Tensor
+
+    def __init__(
+        self,
+        in_channels: int = 2,
+        out_channels: int = 2,
+        widths: tuple[int, ...] = (32, 64, 128, 256),
+        blocks: int = 2,
+        stem: int = 1,
+        embedding: int = 64,
+    ) -> None:
+        super().__init__()
+        self.config = {
+            "in_channels": in_channels,
+            "out_channels": out_channels,
+            "widths": list(widths),
+            "blocks": blocks,
+            "stem": stem,
+            "embedding": embedding,
+        }
+        self.stem, self.multiple = stem, stem * 2 ** (len(widths) - 1)
+        self.register_buffer("frequencies", 2.0 ** torch.arange(-3, embedding // 2 - 3).clamp(max=3))
+        self.embed = nn.Sequential(nn.Linear(embedding, embedding), nn.ReLU())
+        self.head = nn.Conv2d(in_channels * stem**2, widths[0], 3, padding=1, bias=False)
+        pairs = list(pairwise(widths))
+        self.down = nn.ModuleList([_stage(w, blocks, embedding) for w in widths[:-1]])
+        self.shrink = nn.ModuleList([nn.Conv2d(a, b, 2, stride=2, bias=False) for a, b in pairs])
+        self.body = _stage(widths[-1], blocks, embedding)
+        self.grow = nn.ModuleList([nn.ConvTranspose2d(b, a, 2, stride=2, bias=False) for a, b in pairs])
+        self.up = nn.ModuleList([_stage(w, blocks, embedding) for w in widths[:-1]])
+        self.tail = nn.Conv2d(widths[0], out_channels * stem**2, 3, padding=1, bias=False)
+        nn.init.zeros_(self.tail.weight)
+
+    def forward(self, x: Tensor, noise: Tensor) -> Tensor:
+        height, width = x.shape[-2:]
+        x = _pad(x, self.multiple)
+        phase = noise[:, None] * self.frequencies
+        embedding = self.embed(torch.cat([phase.cos(), phase.sin()], 1))
+        x = self.head(F.pixel_unshuffle(x, self.stem))
+        skips = []
+        for stage, shrink in zip(self.down, self.shrink, strict=True):
+            x = _run(stage, x, embedding)
+            skips.append(x)
+            x = shrink(x)
+        x = _run(self.body, x, embedding)
+        for stage, grow, skip in zip(self.up[::-1], self.grow[::-1], reversed(skips), strict=True):
+            x = _run(stage, grow(x) + skip, embedding)
+        return F.pixel_shuffle(self.tail(x), self.stem)[..., :height, :width]
+
+
+def _stage(width: int, blocks: int, embedding: int) -> nn.ModuleList:
+    return nn.ModuleList([Block(width, embedding) for _ in range(blocks)])
+
+
+def _run(stage: nn.Module, x: Tensor, embedding: Tensor) -> Tensor:
+    for block in stage:  # type: ignore[attr-defined]
+        x = block(x, embedding)
+    return x
+
+
+def _pad(x: Tensor, multiple: int) -> Tensor:
+    """Reflect at the lower and right edge up to the next multiple; zeros where the image is too small to reflect."""
+    bottom, right = -x.shape[-2] % multiple, -x.shape[-1] % multiple
+    if not (bottom or right):
+        return x
+    fits = bottom < x.shape[-2] and right < x.shape[-1]
+    return F.pad(x, (0, right, 0, bottom), mode="reflect" if fits else "constant")

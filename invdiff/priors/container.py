@@ -1,0 +1,70 @@
+"""A prior on disk: PATH.safetensors with the tensors and PATH.json with everything else, tied by a SHA-256."""
+
+import hashlib
+import json
+import os
+from pathlib import Path
+from typing import Any
+
+from safetensors import SafetensorError
+from safetensors.torch import load, save
+from torch import Tensor
+
+
+def write_pair(path: Path, tensors: dict[str, Tensor], content: dict[str, Any]) -> None:
+    """Write both files, each whole or not at all; `sha256` is added to the content."""
+    weights = save({name: t.contiguous() for name, t in tensors.items()})
+    content = {"format": 1, **content, "sha256": hashlib.sha256(weights).hexdigest()}
+    _write(path.with_suffix(".safetensors"), weights)
+    _write(path.with_suffix(".json"), (json.dumps(content, indent=2) + "\n").encode())
+
+
+def read_content(path: Path) -> dict[str, Any]:
+    """The JSON part.
+
+    Raises:
+        ValueError: one of the two files is missing, or the JSON file holds something else.
+    """
+    card = path.with_suffix(".json")
+    for needed in (path, card):
+        if not needed.exists():
+            raise ValueError(f"{needed} does not exist; a prior is a .safetensors file with a .json of the same stem.")
+    try:
+        return dict(json.loads(card.read_text(encoding="utf8")))
+    except (ValueError, TypeError) as error:
+        raise not_a_prior(card, error) from error
+
+
+def read_tensors(path: Path, sha256: str | None) -> dict[str, Tensor]:
+    """The tensors.
+
+    Raises:
+        ValueError: they are not those that the JSON file was written with, or no safetensors file.
+    """
+    data = path.read_bytes()
+    found = hashlib.sha256(data).hexdigest()
+    if found != sha256:
+        raise ValueError(
+            f"{path} ({len(data)} bytes) is truncated or altered: its SHA-256 is {found[:12]}..., its JSON file says "
+            f"{str(sha256)[:12]}.... Fetch or save it again."
+        )
+    try:
+        return load(data)
+    except SafetensorError as error:
+        raise ValueError(f"{path} is not a safetensors file: {error}.") from error
+
+
+def not_a_prior(card: Path, error: Exception) -> ValueError:
+    """What to say of a JSON file that lacks what it should hold."""
+    return ValueError(f"{card} does not describe a prior: {error!r}. Save the prior anew, or restore the file.")
+
+
+def as_tuple(value: Any) -> Any:
+    """Tuples that JSON turned into lists."""
+    return tuple(value) if isinstance(value, list) else value
+
+
+def _write(path: Path, data: bytes) -> None:
+    temporary = path.with_name(path.name + ".partial")
+    temporary.write_bytes(data)
+    os.replace(temporary, path)

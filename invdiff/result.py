@@ -1,0 +1,90 @@
+"""What a reconstruction returns: the image, its spread, what it cost, and how well it fits the data."""
+
+import json
+import os
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import h5py
+import numpy as np
+import torch
+from torch import Tensor
+
+from invdiff.units import Units
+
+
+@dataclass(frozen=True)
+class Result:
+    """A finished reconstruction, in physical units.
+
+    x: (B, C, H, W), the reconstruction: the mean of the samples (with one sample, that sample).
+    samples: (B, S, C, H, W). mean, std: over the samples, (B, C, H, W); std is None for one sample. For complex images
+        std is that of the complex value, sqrt(E |x - mean|^2).
+    options: every option with the value used. nfe, vjps: denoiser evaluations and input gradients per image.
+    seconds: wall time of the solver. misfit: |A x0 - y| by step, (steps, B, S), prior units; empty if not tracked.
+    chi2: |A x - y|^2 / (m sigma_y^2), (B,), m the number of real measured values; about 1 where x explains the data to
+        the noise; None without sigma_y. sigma_y: (B,), as given or estimated, in the units of y.
+    units: the affine map used. seed: of the random streams. status: a sentence. reference: BibTeX of the method.
+    """
+
+    x: Tensor
+    samples: Tensor
+    mean: Tensor
+    std: Tensor | None
+    method: str
+    options: dict[str, Any]
+    nfe: int
+    vjps: int
+    seconds: float
+    misfit: Tensor
+    chi2: Tensor | None
+    sigma_y: Tensor | None
+    units: Units
+    seed: int
+    status: str
+    reference: str = field(repr=False)
+
+    def save(self, path: str | Path) -> Path:
+        """Write images and record to HDF5, whole or not at all; returns the path."""
+        path = Path(path)
+        arrays = {"x": self.x, "samples": self.samples, "std": self.std, "misfit": self.misfit, "chi2": self.chi2}
+        arrays |= {"sigma_y": self.sigma_y, "scale": self.units.scale, "offset": self.units.offset}
+        record = {
+            k: getattr(self, k) for k in ("method", "options", "nfe", "vjps", "seconds", "seed", "status", "reference")
+        }
+        temporary = path.with_name(path.name + ".partial")
+        try:
+            with h5py.File(temporary, "w") as file:
+                for name, value in arrays.items():
+                    if value is not None:
+                        file[name] = value.detach().cpu().numpy()
+                file.attrs["record"] = json.dumps(record, default=str)
+            os.replace(temporary, path)
+        finally:
+            temporary.unlink(missing_ok=True)
+        return path
+
+    def plot(self, truth: Tensor | np.ndarray | None = None) -> Any:
+        """A matplotlib figure: reconstruction, spread, misfit; with `truth` also the error."""
+        from invdiff.plotting import plot_result
+
+        return plot_result(self, truth)
+
+    def __repr__(self) -> str:
+        chi2 = "" if self.chi2 is None else f", chi2 {_short(self.chi2)}"
+        cost = f"{self.nfe} evaluations, {self.seconds:.1f} s"
+        return f"Result({self.method}, x {tuple(self.x.shape)}, {cost}{chi2}: {self.status})"
+
+
+def _short(values: Tensor) -> str:
+    return ", ".join(f"{v:.3g}" for v in values[:4].tolist()) + (", ..." if len(values) > 4 else "")
+
+
+def statistics(samples: Tensor) -> tuple[Tensor, Tensor | None]:
+    """Mean and standard deviation over the sample axis of (B, S, ...)."""
+    mean = samples.mean(1)
+    if samples.shape[1] == 1:
+        return mean, None
+    square = (samples - mean[:, None]).abs().square().sum(1) / (samples.shape[1] - 1)
+    return mean, torch.sqrt(square)

@@ -1,0 +1,176 @@
+"""The front door: look up the method, check everything, find the units, call, return a Result."""
+
+import inspect
+import time
+from collections.abc import Callable
+from typing import Any
+
+import torch
+from torch import Generator, Tensor
+
+from invdiff.admission import admit
+from invdiff.checks import nearest, require
+from invdiff.monitor import Monitor
+from invdiff.operators.base import LinearOperator, Operator
+from invdiff.priors.counted import Counted
+from invdiff.priors.prior import Prior
+from invdiff.random import Noise, streams
+from invdiff.result import Result, statistics
+from invdiff.scaling import find_units, in_prior_units
+from invdiff.shapes import norm
+from invdiff.solvers import METHODS, Method
+from invdiff.units import Units
+
+RESERVED = ("y", "op", "prior", "sigma_y", "noise", "callback")
+
+
+def solve(
+    y: Tensor,
+    op: Operator,
+    prior: Prior | None = None,
+    method: str | Callable[..., Tensor] = "sitcom",
+    *,
+    sigma_y: float | Tensor | None = None,
+    num_samples: int = 1,
+    seed: int | Generator | None = None,
+    scale: str | float | Units = "auto",
+    progress: bool | None = None,
+    callback: Callable[[dict[str, Any]], None] | None = None,
+    **options: Any,
+) -> Result:
+    """Reconstruct x from y = A x + noise.
+
+    Args:
+        y: (B, *op.shape_out), in physical units; never changed.
+        op: the forward operator A.
+        prior: a denoiser (see `invdiff.load_prior`); not needed by the baselines.
+        method: a key of `METHODS`, or a function of the same form as the solvers there.
+        sigma_y: standard deviation of the noise per real component, in the units of y: a number or (B,). None asks the
+            operator to estimate it from y.
+        num_samples: independent runs per measurement; the result has their mean and standard deviation.
+        seed: an integer (0 is one), a `torch.Generator`, or None for a fresh one; recorded in the result. Every sample
+            has its own stream, so its image does not depend on its batch. The global generator is left alone.
+        scale: how physical units become the prior's: "auto" (from the calibration data or the prior's own window), a
+            positive number (the physical value of 1 in the prior's units), or a `Units`.
+        progress: show a bar; None does so on a terminal only.
+        callback: receives a dictionary with step, steps, x (physical units), sigma, misfit after every step.
+        options: the method's own, see its docstring.
+
+    Returns:
+        Result, in physical units.
+
+    Raises:
+        ValueError, TypeError: before the first step, with what to change.
+        Diverged: an iterate is no longer finite; names the step.
+    """
+    chosen, name = _look_up(method)
+    resolved = _bind(chosen, name, options)
+    require("num_samples", num_samples, at_least=1)
+    admit(y, op, prior, chosen, name)
+    level = _noise_level(y, op, sigma_y, chosen, name)
+    units = find_units(y, op, prior if chosen.prior else None, scale)
+    noise, number = streams(seed, len(y), num_samples, y.device)
+    counted = Counted(prior) if prior is not None else None
+    monitor = Monitor(name, units, progress, callback)
+    begin = time.perf_counter()
+    with torch.no_grad(), monitor:
+        groups = _groups(y, op, units, level, noise, num_samples)
+        outputs = [_run(chosen, group, op, counted, monitor, resolved) for group in groups]
+        x = torch.cat([out.reshape(len(y), -1, *op.shape_in) for out in outputs], 1)
+        samples = units.repeat(num_samples).to_physical(x.flatten(0, 1)).unflatten(0, (len(y), num_samples))
+        monitor.finish(samples)
+    mean, std = statistics(samples)
+    return Result(
+        x=mean,
+        samples=samples,
+        mean=mean,
+        std=std,
+        method=name,
+        options=resolved,
+        nfe=counted.nfe // len(groups) if counted else 0,
+        vjps=counted.vjps // len(groups) if counted else 0,
+        seconds=time.perf_counter() - begin,
+        misfit=monitor.misfit(len(y)),
+        chi2=_chi2(mean, y, op, level),
+        sigma_y=level,
+        units=units,
+        seed=number,
+        status=f"finished after {monitor.steps} steps",
+        reference=chosen.reference,
+    )
+
+
+def _look_up(method: str | Callable[..., Tensor]) -> tuple[Method, str]:
+    if callable(method):
+        takes_prior = "prior" in inspect.signature(method).parameters
+        doc = (inspect.getdoc(method) or "a user's solver").splitlines()[0]
+        needs = takes_prior and inspect.signature(method).parameters["prior"].default is inspect.Parameter.empty
+        return Method(method, doc, prior=needs), getattr(method, "__name__", "custom")
+    if method not in METHODS:
+        raise ValueError(f"unknown method {method!r}.{nearest(str(method), METHODS)}")
+    return METHODS[method], method
+
+
+def _bind(method: Method, name: str, options: dict[str, Any]) -> dict[str, Any]:
+    """All options of the method with their values; refuses names it does not have."""
+    parameters = inspect.signature(method.function).parameters
+    own = {k: p.default for k, p in parameters.items() if p.kind is p.KEYWORD_ONLY and k not in RESERVED}
+    for option in options:
+        if option not in own:
+            raise TypeError(f"{name} has no option {option!r}.{nearest(option, own)}")
+    resolved = own | options
+    missing = [k for k, v in resolved.items() if v is inspect.Parameter.empty]
+    if missing:
+        raise TypeError(f"{name} needs a value for {', '.join(missing)}.")
+    return resolved
+
+
+def _noise_level(y: Tensor, op: Operator, sigma_y: float | Tensor | None, method: Method, name: str) -> Tensor | None:
+    """sigma_y as (B,), given or estimated; None only where the method can do without."""
+    if sigma_y is not None:
+        level = torch.as_tensor(sigma_y, dtype=y.dtype.to_real(), device=y.device)
+        if level.ndim > 1 or (level.ndim == 1 and len(level) != len(y)):
+            raise ValueError(f"sigma_y must be a number or one value per item, ({len(y)},); got {tuple(level.shape)}.")
+        if not bool(torch.isfinite(level).all() and (level >= 0).all()):
+            raise ValueError(f"sigma_y must be finite and 0 or more, got {sigma_y}.")
+        return level.expand(len(y)).clone()
+    estimate = op.estimate_sigma(y)
+    needed = inspect.signature(method.function).parameters.get("sigma_y")
+    if estimate is None and needed is not None and needed.default is inspect.Parameter.empty:
+        raise ValueError(
+            f"{name} needs sigma_y, the noise standard deviation per real component in the units of y, "
+            f"and {op.name} cannot estimate it. Pass sigma_y=..."
+        )
+    return estimate
+
+
+Group = tuple[Tensor, Tensor | None, Noise, Units]
+
+
+def _groups(y: Tensor, op: Operator, units: Units, level: Tensor | None, noise: Noise, samples: int) -> list[Group]:
+    """All samples in one batch; one run per sample where the operator holds tensors of each item."""
+    y, level = in_prior_units(y, level, op, units)
+    if op.batch == 1 or samples == 1:
+        repeated = None if level is None else level.repeat_interleave(samples)
+        return [(y.repeat_interleave(samples, 0), repeated, noise, units.repeat(samples))]
+    return [(y, level, noise.every(samples, j), units) for j in range(samples)]
+
+
+def _run(
+    method: Method, group: Group, op: Operator, prior: Counted | None, monitor: Monitor, options: dict[str, Any]
+) -> Tensor:
+    y, level, noise, units = group
+    arguments = {"noise": noise, "callback": monitor.watch(units)}
+    if "sigma_y" in inspect.signature(method.function).parameters:
+        arguments["sigma_y"] = level
+    if isinstance(op, LinearOperator):
+        return method.function(y, op, prior, **arguments, **options)
+    return method.function(y, op.affine(units.scale, units.offset), prior, **arguments, **options)
+
+
+def _chi2(x: Tensor, y: Tensor, op: Operator, level: Tensor | None) -> Tensor | None:
+    if level is None or not bool((level > 0).all()):
+        return None
+    with torch.no_grad():
+        out: Tensor = norm(op(x) - y) ** 2 / (op.measured(y.is_complex()) * level**2)
+    return out

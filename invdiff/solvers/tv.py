@@ -1,0 +1,5 @@
+REFERENCE = ""
+
+
+def tv(*a, **k):
+    pass

@@ -1,0 +1,31 @@
+"""What operators that are combined must agree on: real or complex, and the size of the batch they hold tensors for."""
+
+from collections.abc import Sequence
+
+from invdiff.operators.base import Operator
+
+
+def kind(is_complex: bool) -> str:
+    return "complex" if is_complex else "real"
+
+
+def common_kinds(formula: str, ops: Sequence[Operator]) -> tuple[bool | None, bool | None]:
+    """Common kinds of input and output of operators side by side."""
+    complex_in = _common(formula, "input", ops, [op.complex_in for op in ops])
+    outputs = [complex_in if op.complex_out is None else op.complex_out for op in ops]
+    return complex_in, _common(formula, "output", ops, outputs)
+
+
+def _common(formula: str, what: str, ops: Sequence[Operator], kinds: Sequence[bool | None]) -> bool | None:
+    known = {kind for kind in kinds if kind is not None}
+    if len(known) > 1:
+        listed = ", ".join(f"{op.name} {kind(k)}" for op, k in zip(ops, kinds, strict=True) if k is not None)
+        raise TypeError(f"{formula}: {what}s must be all real or all complex, got {listed}.")
+    return known.pop() if known else None
+
+
+def common_batch(formula: str, ops: Sequence[Operator]) -> int:
+    sizes = {op.batch for op in ops} - {1}
+    if len(sizes) > 1:
+        raise ValueError(f"{formula}: operators hold tensors for different batches, {sorted(sizes)}.")
+    return sizes.pop() if sizes else 1

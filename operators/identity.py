@@ -1,0 +1,38 @@
+"""y = x."""
+
+from torch import Tensor
+
+from invdiff.operators.base import LinearOperator
+
+
+class Identity(LinearOperator):
+    """The image itself is measured: denoising. Real or complex, (B, *shape) to (B, *shape).
+
+    Example:
+        >>> import torch
+        >>> op = Identity((1, 4, 5))
+        >>> op(torch.ones(2, 1, 4, 5)).shape
+        torch.Size([2, 1, 4, 5])
+    """
+
+    def __init__(self, shape: tuple[int, ...]) -> None:
+        super().__init__(shape, shape)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return x.clone()  # a result that may be changed without changing x
+
+    def _adjoint(self, y: Tensor) -> Tensor:
+        return y.clone()
+
+    def normal(self, x: Tensor) -> Tensor:
+        return x.clone()
+
+    def norm(self) -> float:
+        return 1.0
+
+    def pinv(self, y: Tensor, iterations: int = 50) -> Tensor:
+        return y.clone()
+
+    def _closed_prox(self, z: Tensor, y: Tensor, rho: Tensor) -> Tensor:
+        """(y + rho z) / (1 + rho)."""
+        return (y + rho * z) / (1 + rho)

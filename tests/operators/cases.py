@@ -1,0 +1,81 @@
+"""Every public operator once or more, tiny and mostly odd: what the contract tests run over."""
+
+from collections.abc import Callable
+
+import torch
+from torch import Tensor
+
+from invdiff.operators import (
+    Blur,
+    CartesianMRI,
+    Downsampling,
+    GaussianBlur,
+    Identity,
+    Inpainting,
+    MotionBlur,
+    Operator,
+    RealToComplex,
+    stack,
+)
+
+
+def random(*shape: int, seed: int = 0, dtype: torch.dtype = torch.float32) -> Tensor:
+    return torch.randn(*shape, generator=torch.Generator().manual_seed(seed), dtype=dtype)
+
+
+def coil_maps(coils: int, height: int, width: int, batch: int = 1, seed: int = 1) -> Tensor:
+    """Random maps that are zero in one corner pixel."""
+    maps = random(batch, coils, height, width, seed=seed, dtype=torch.complex64)
+    maps[..., 0, 0] = 0
+    return maps
+
+
+def lines(width: int, seed: int = 2) -> Tensor:
+    """A mask (W,) with its centre sampled and one line missing."""
+    mask = random(width, seed=seed) > 0
+    mask[width // 2], mask[0] = True, False
+    return mask
+
+
+def points(*shape: int, seed: int = 3) -> Tensor:
+    mask = random(*shape, seed=seed) > 0
+    mask[..., shape[-2] // 2, shape[-1] // 2] = True
+    return mask
+
+
+KERNEL = random(3, 4, seed=4)
+
+CASES: dict[str, Callable[[], Operator]] = {
+    "Identity": lambda: Identity((2, 5, 3)),
+    "RealToComplex": lambda: RealToComplex((1, 5, 3)),
+    "Inpainting lines": lambda: Inpainting(lines(7), shape=(3, 5, 7)),
+    "Inpainting per item": lambda: Inpainting(points(2, 1, 5, 7), shape=(2, 5, 7)),
+    "Blur circular": lambda: Blur(KERNEL, (2, 7, 6)),
+    "Blur circular, kernel larger than the image": lambda: Blur(random(9, 8), (1, 5, 4)),
+    "Blur reflect": lambda: Blur(KERNEL, (2, 7, 6), padding="reflect"),
+    "Blur reflect, large kernel": lambda: Blur(random(9, 6), (1, 5, 4), padding="reflect"),
+    "Blur valid": lambda: Blur(KERNEL, (2, 7, 6), padding="valid"),
+    "GaussianBlur": lambda: GaussianBlur(1.2, (1, 9, 7), size=5, padding="reflect"),
+    "MotionBlur": lambda: MotionBlur((1, 9, 7), size=7, seed=3),
+    "Downsampling bicubic": lambda: Downsampling(3, (2, 9, 15)),
+    "Downsampling bilinear": lambda: Downsampling(2, (1, 6, 10), filter="bilinear"),
+    "Downsampling box": lambda: Downsampling(3, (1, 9, 3), filter="box"),
+    "CartesianMRI": lambda: CartesianMRI(points(9, 7)),
+    "CartesianMRI lines": lambda: CartesianMRI(lines(8), shape=(9, 8)),
+    "CartesianMRI rows": lambda: CartesianMRI(lines(9)[:, None].expand(9, 8)),
+    "CartesianMRI fully sampled": lambda: CartesianMRI(torch.ones(6), coil_maps(3, 7, 6)),
+    "CartesianMRI coils": lambda: CartesianMRI(lines(8), coil_maps(3, 9, 8)),
+    "CartesianMRI coils, points": lambda: CartesianMRI(points(8, 7), coil_maps(3, 8, 7)),
+    "CartesianMRI per item": lambda: CartesianMRI(points(2, 7, 5), coil_maps(2, 7, 5, batch=2)),
+    "CartesianMRI masks per item": lambda: CartesianMRI(points(2, 1, 7, 5), coil_maps(2, 7, 5)),
+    "stack": lambda: stack(Blur(KERNEL, (2, 7, 6), padding="valid"), Inpainting(lines(6), shape=(2, 7, 6))),
+    "stack per item": lambda: stack(CartesianMRI(points(2, 7, 5)), CartesianMRI(lines(5), coil_maps(2, 7, 5))),
+    "Adjoint": lambda: CartesianMRI(lines(8), coil_maps(3, 9, 8)).H,
+    "Product": lambda: Blur(KERNEL, (1, 3, 5)) @ Downsampling(2, (1, 6, 10)),
+    "Product, real image": lambda: CartesianMRI(lines(5), coil_maps(2, 7, 5)) @ RealToComplex((1, 7, 5)),
+    "Sum": lambda: Blur(KERNEL, (2, 7, 6)) + Identity((2, 7, 6)),
+    "Scaled": lambda: -2.5 * Downsampling(2, (1, 4, 6)),
+    "Scaled, complex": lambda: (1 - 2j) * CartesianMRI(points(5, 7)),
+    "Scaled, real image": lambda: 2j * (CartesianMRI(points(5, 7)) @ RealToComplex((1, 5, 7))),
+}
+"""Name to a maker, so that collecting tests builds nothing."""
