@@ -54,7 +54,7 @@ def run(options: argparse.Namespace) -> int:
     begin = time.perf_counter()
     op = operator(scan).to(options.device)
     print(
-        f"brain slice {tuple(scan.truth.shape[-2:])}, {COILS} coils, {achieved_acceleration(scan.mask):.2f}x undersampled, "
+        f"brain slice {tuple(scan.truth.shape[-2:])}, {COILS} coils, {achieved_acceleration(scan.mask):.2f}x, "
         f"noise {SIGMA}; coil maps from the calibration lines in {time.perf_counter() - begin:.1f} s"
     )
     print(f"{'method':10}{'PSNR dB':>9}{'SSIM':>8}{'chi2':>8}{'NFE':>6}{'seconds':>9}")
