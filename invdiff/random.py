@@ -24,7 +24,7 @@ class Noise:
         self.device = torch.device(device)
 
     def every(self, samples: int, offset: int) -> "Noise":
-        """Streams offset, offset + samples, ...: one draw of each measurement. The generators are shared, not copied."""
+        """Streams offset, offset + samples, ...: one draw of each measurement; generators are shared, not copied."""
         part = Noise((), self.device)
         part.generators = self.generators[offset::samples]
         return part

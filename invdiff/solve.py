@@ -14,6 +14,7 @@ from invdiff.monitor import Monitor
 from invdiff.operators.base import LinearOperator, Operator
 from invdiff.priors.counted import Counted
 from invdiff.priors.prior import Prior
+from invdiff.priors.supported import Supported
 from invdiff.random import Noise, streams
 from invdiff.result import Result, statistics
 from invdiff.scaling import find_units, in_prior_units
@@ -70,7 +71,7 @@ def solve(
     level = _noise_level(y, op, sigma_y, chosen, name)
     units = find_units(y, op, prior if chosen.prior else None, scale)
     noise, number = streams(seed, len(y), num_samples, y.device)
-    counted = Counted(prior) if prior is not None else None
+    counted = None if prior is None else Counted(prior if op.support is None else Supported(prior, op.support))
     monitor = Monitor(name, units, progress, callback)
     begin = time.perf_counter()
     with torch.no_grad(), monitor:
@@ -95,7 +96,7 @@ def solve(
         sigma_y=level,
         units=units,
         seed=number,
-        status=f"finished after {monitor.steps} steps",
+        status=f"finished after {monitor.steps} steps" + _unseen(op),
         reference=chosen.reference,
     )
 
@@ -166,6 +167,12 @@ def _run(
     if isinstance(op, LinearOperator):
         return method.function(y, op, prior, **arguments, **options)
     return method.function(y, op.affine(units.scale, units.offset), prior, **arguments, **options)
+
+
+def _unseen(op: Operator) -> str:
+    if op.support is None:
+        return ""
+    return f"; {float((~op.support).double().mean()):.1%} of the pixels are zero because no measurement sees them"
 
 
 def _chi2(x: Tensor, y: Tensor, op: Operator, level: Tensor | None) -> Tensor | None:

@@ -26,11 +26,14 @@ class Operator(Movable):
 
     Subclasses implement `forward`, keep their tensors in non-persistent buffers, and set
         sampled: bool buffer that broadcasts to (B, *shape_out), or None where every entry of y is measured;
+        support: bool buffer that broadcasts to (B, *shape_in), the pixels that may differ from zero because y can tell
+            of them (some coil sees them), or None where that is all of them;
         batch: number of items that the operator's own tensors hold (1: any batch fits).
     """
 
     linear = False
     sampled: Tensor | None
+    support: Tensor | None
 
     def __init__(
         self,
@@ -47,6 +50,7 @@ class Operator(Movable):
         self.shape_out: Shape = tuple(int(n) for n in shape_out)
         self.complex_in, self.complex_out = complex_in, complex_in if complex_out is None else complex_out
         self.register_buffer("sampled", None, persistent=False)
+        self.register_buffer("support", None, persistent=False)
         self.batch = 1
 
     @property

@@ -13,7 +13,8 @@ SHARE, LEAST = 0.1, 256  # part of the sampled points that tells the noise, and 
 def calibration_window(mask: Tensor) -> Tensor | None:
     """A smooth window over the largest fully sampled rectangle centred on the zero frequency.
 
-    Along each axis w(i) = cos^2(pi i / 2m) at distance i from the centre, m being the first distance outside.
+    Along each axis, at distance i from the centre and with m the first distance outside, w(i) = 1 up to i = m / 2 and
+    cos^2(pi (i / m - 1/2)) beyond: wide enough to keep the intensity of thin bright structures, without ringing.
 
     Args:
         mask: (H, W) bool, centred.
@@ -38,8 +39,8 @@ def _fold(mask: Tensor) -> Tensor:
 
 
 def _bell(m: int, n: int) -> Tensor:
-    distance = (torch.arange(n) - n // 2).abs()
-    return torch.where(distance < m, torch.cos(distance * (math.pi / (2 * m))) ** 2, 0.0)
+    part = (torch.arange(n) - n // 2).abs() / m
+    return torch.where(part < 1, torch.cos(math.pi * (part - 0.5).clamp(min=0)) ** 2, 0.0)
 
 
 def edge_noise(y: Tensor, mask: Tensor) -> Tensor:

@@ -70,6 +70,9 @@ class CartesianMRI(LinearOperator):
                 "Give both the same batch axis, or one of them none."
             )
         self.single = maps is None
+        if maps is not None:
+            seen = (maps != 0).any(1, keepdim=True)
+            self.support = None if bool(seen.all()) else seen
         self._fold(self.sampled, maps)
 
     def _fold(self, mask: Tensor, maps: Tensor | None) -> None:

@@ -77,8 +77,8 @@ class Wavelet(LinearOperator):
 
 
 def default_levels(shape: Shape) -> int:
-    """Levels until the low-low band is at most 16 wide along the shorter axis; at least 1, at most 4."""
-    return min(4, max(1, math.ceil(math.log2(min(shape[-2:]) / 16))))
+    """Levels until the low-low band is at most 8 wide along the shorter axis; at least 1, at most 4."""
+    return min(4, max(1, math.ceil(math.log2(min(shape[-2:]) / 8))))
 
 
 def rounded_up(shape: Shape, levels: int) -> Shape:
@@ -107,14 +107,14 @@ def daubechies(moments: int) -> tuple[float, ...]:
     return tuple((math.sqrt(2) * h / h.sum()).tolist())
 
 
-def _mirror(h: tuple[float, ...]) -> tuple[float, ...]:
+def mirror(h: tuple[float, ...]) -> tuple[float, ...]:
     """The high-pass filter that completes h to an orthogonal pair."""
     return tuple((-1) ** k * v for k, v in enumerate(reversed(h)))
 
 
 def _split(x: Tensor, h: tuple[float, ...], dim: int) -> Tensor:
     """One level along `dim`, which is even: the low band, then the high band."""
-    g = _mirror(h)
+    g = mirror(h)
     even, odd = x.unflatten(dim, (-1, 2)).unbind(dim)
     low = high = torch.zeros_like(even)
     for k in range(0, len(h), 2):
@@ -125,7 +125,7 @@ def _split(x: Tensor, h: tuple[float, ...], dim: int) -> Tensor:
 
 def _merge(y: Tensor, h: tuple[float, ...], dim: int) -> Tensor:
     """The transpose of `_split`, which is its inverse."""
-    g = _mirror(h)
+    g = mirror(h)
     low, high = y.chunk(2, dim)
     even = odd = torch.zeros_like(low)
     for k in range(0, len(h), 2):

@@ -1,4 +1,4 @@
-"""p(x) = sum_k w_k N(x; mu_k, U_k diag(lambda_k) U_k^H + s_k I (1 - U_k U_k^H)) on vectors: density and denoiser.
+"""p(x) = sum_k w_k N(x; mu_k, U_k diag(lambda_k) U_k^H + s_k (I - U_k U_k^H)) on vectors.
 
 With z = U_k^H (x - mu_k), every quantity follows from |x - mu_k|^2 and the r numbers z: no d x d matrix is formed.
 """

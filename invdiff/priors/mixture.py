@@ -30,6 +30,7 @@ class GaussianMixturePrior(AnalyticPrior):
                 f"means must be (K, C, H, W) and bases (K, r, C, H, W), got {tuple(means.shape)}, {tuple(bases.shape)}."
             )
         super().__init__(tuple(means.shape[1:]), means.is_complex())
+        self._image = means.shape[1:]
         wide = torch.complex128 if self.complex else torch.float64
         self.mixture = LowRankMixture(
             weights.detach().double(),
@@ -67,7 +68,7 @@ class GaussianMixturePrior(AnalyticPrior):
         )
         prior = cls(
             mixture.weights,
-            mixture.means.reshape(-1, *shape),
+            mixture.means.reshape(components, *shape),
             mixture.bases.reshape(components, rank, *shape),
             mixture.variances,
             mixture.floors,
@@ -81,9 +82,11 @@ class GaussianMixturePrior(AnalyticPrior):
     def component(self, k: int) -> GaussianPrior:
         """Component k as a Gaussian prior."""
         m = self.mixture
-        shape = torch.Size(n or 1 for n in self.shape or ())
         return GaussianPrior.low_rank(
-            m.means[k].reshape(shape), m.bases[k].reshape(-1, *shape), m.variances[k], float(m.floors[k])
+            m.means[k].reshape(self._image),
+            m.bases[k].reshape(m.bases.shape[1], *self._image),
+            m.variances[k],
+            float(m.floors[k]),
         )
 
     def forward(self, x: Tensor, level: Tensor) -> Tensor:
@@ -113,8 +116,7 @@ class GaussianMixturePrior(AnalyticPrior):
         """n draws and the component (n,) each came from."""
         noise = noise_for(n, seed, self.device)
         label = choose(self.mixture.weights.expand(n, -1), noise.like(self.mixture.weights.new_zeros(n, 1)))
-        shape = tuple(k or 1 for k in self.shape or ())
-        white = noise.like(torch.zeros(n, *shape, dtype=self.dtype, device=self.device))
+        white = noise.like(torch.zeros(n, *self._image, dtype=self.dtype, device=self.device))
         out = torch.empty_like(white)
         for k in range(len(self)):
             part = self.component(k)

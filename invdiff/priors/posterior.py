@@ -4,6 +4,7 @@ This is what samplers are tested against. Everything runs in double precision on
 """
 
 import copy
+from typing import overload
 
 import torch
 from torch import Tensor
@@ -19,6 +20,14 @@ _DENSE = 2048
 """Real values per measurement up to which matrices are formed without being asked to."""
 
 
+@overload
+def exact_posterior(
+    prior: GaussianPrior, op: LinearOperator, y: Tensor, sigma_y: float, *, dense: bool | None = None
+) -> GaussianPosterior: ...
+@overload
+def exact_posterior(
+    prior: GaussianMixturePrior, op: LinearOperator, y: Tensor, sigma_y: float, *, dense: bool | None = None
+) -> MixturePosterior: ...
 def exact_posterior(
     prior: GaussianPrior | GaussianMixturePrior,
     op: LinearOperator,
@@ -26,7 +35,7 @@ def exact_posterior(
     sigma_y: float,
     *,
     dense: bool | None = None,
-) -> "GaussianPosterior | MixturePosterior":
+) -> GaussianPosterior | MixturePosterior:
     """The exact posterior of x0 given y = op(x0) + noise.
 
     Args:
@@ -46,6 +55,8 @@ def exact_posterior(
     """
     if not isinstance(op, LinearOperator):
         raise TypeError(f"an exact posterior needs a linear operator, got {type(op).__name__}.")
+    if not isinstance(prior, GaussianPrior | GaussianMixturePrior):
+        raise TypeError(f"exact posteriors exist for Gaussian and Gaussian-mixture priors, not {type(prior).__name__}.")
     check_shape(f"exact_posterior behind {op.name}", y, op.shape_out)
     if not sigma_y > 0:
         raise ValueError(f"sigma_y must be positive, got {sigma_y}.")
@@ -69,6 +80,4 @@ def exact_posterior(
     wide = wide.to(torch.complex128 if y.is_complex() else torch.float64)
     if isinstance(prior, GaussianMixturePrior):
         return MixturePosterior(prior, op, wide, float(sigma_y))
-    if isinstance(prior, GaussianPrior):
-        return GaussianPosterior(prior, op, wide, float(sigma_y), dense)
-    raise TypeError(f"exact posteriors exist for Gaussian and Gaussian-mixture priors, not {type(prior).__name__}.")
+    return GaussianPosterior(prior, op, wide, float(sigma_y), dense)

@@ -24,7 +24,7 @@ def probabilistic_pca(rows: Tensor, rank: int, smallest: float = 0.0) -> tuple[T
         raise ValueError(f"rank {rank} exceeds the {size} values of a sample.")
     if len(rows) < size:
         _, singular, basis = torch.linalg.svd(rows, full_matrices=False)
-        variances, basis = singular**2, basis
+        variances = singular**2
     else:
         variances, vectors = torch.linalg.eigh(rows.mH @ rows)
         variances, basis = variances.flip(0).clamp(min=0.0), vectors.mH.flip(0)

@@ -8,9 +8,9 @@ No gradient passes through the network: one evaluation a level.
 
 Source: Chung, Lee and Ye, Decomposed Diffusion Sampler for Accelerating Large-Scale Inverse Problems, ICLR 2024,
 Algorithm 1 and equation 18 (noisy form).
-Differs: gamma is relative to 1/|A|^2; operators with a closed-form prox use it in place of conjugate gradients; real
-inner products of complex images are taken with the conjugate; the last level returns the data-consistent estimate.
-"""
+Differs: gamma is relative to 1/|A|^2 and follows the noise level unless given, equal to the paper's 1 at its noise of
+0.05; operators with a closed-form prox use it in place of conjugate gradients; inner products of complex images are taken
+with the conjugate; the last level returns the data-consistent estimate.
 
 from itertools import pairwise
 
@@ -39,9 +39,10 @@ def dds(
     *,
     noise: Noise,
     callback: Callback,
+    sigma_y: Tensor | None = None,
     steps: int = 50,
     eta: float = 0.85,
-    gamma: float = 1.0,
+    gamma: float | None = None,
     inner: int = 5,
 ) -> Tensor:
     """Reconstruct y (B, *op.shape_out) in the prior's units; returns (B, *op.shape_in).
@@ -50,15 +51,14 @@ def dds(
         steps: noise levels, equally spaced in time of the linear DDPM schedule; each costs one evaluation.
         eta: share of fresh noise in the step (0.85 in the released code; 0.15, 0.5 and 0.8 for
             20, 50 and 100 levels in the paper).
-        gamma: trust in the data, in units of 1/|A|^2 (1 in the paper; larger where the noise is weak).
+        gamma: trust in the data, in units of 1/|A|^2. None: (0.05 / sigma_y)^2, at most 1e4; 1 without sigma_y.
         inner: conjugate-gradient steps M per level, where there is no closed form.
     """
     require("steps", steps, at_least=1)
     require("eta", eta, at_least=0, at_most=1)
-    require("gamma", gamma, above=0)
     require("inner", inner, at_least=1)
     sigmas = [*vp_linear(steps, prior.sigma_min, prior.sigma_max).tolist(), 0.0]
-    rho = operator_norm(op) ** 2 / gamma
+    rho = operator_norm(op) ** 2 / _trust(gamma, sigma_y)
     x = start(y, op, prior, noise, sigmas[0])
     for i, (sigma, sigma_next) in enumerate(pairwise(sigmas)):
         x_hat = prior(x, sigma)
@@ -66,3 +66,11 @@ def dds(
         x = ddim(x, x_hat, x0, sigma, sigma_next, eta, noise)
         callback(i, steps, x=x, x0=x0, sigma=sigma)
     return x0
+
+
+def _trust(gamma: float | None, sigma_y: Tensor | None) -> Tensor | float:
+    """gamma as given, or from the noise level, (B,): the paper's 1 belongs to a noise of 0.05 on images in [-1, 1]."""
+    if gamma is not None:
+        require("gamma", gamma, above=0)
+        return gamma
+    return 1.0 if sigma_y is None else (0.05 / sigma_y.clamp(min=5e-4)) ** 2

@@ -1,5 +1,7 @@
 """Small exact priors and a dense operator, shared by the tests of the analytic priors."""
 
+from collections.abc import Callable
+
 import torch
 from torch import Generator, Tensor
 
@@ -79,7 +81,7 @@ def real(v: Tensor) -> Tensor:
     return (torch.view_as_real(v.resolve_conj()) if v.is_complex() else v).flatten(1)
 
 
-def real_matrix(f, shape: Shape, dtype: torch.dtype) -> Tensor:  # type: ignore[no-untyped-def]
+def real_matrix(f: Callable[[Tensor], Tensor], shape: Shape, dtype: torch.dtype) -> Tensor:
     """The matrix of a real-linear map on real coordinates, (out, in)."""
     size = torch.Size(shape).numel() * (2 if dtype.is_complex else 1)
     units = torch.eye(size, dtype=torch.float64)

@@ -189,7 +189,7 @@ def test_zero_frequency_sits_in_the_middle() -> None:
         (lambda: LowRankCovariance(torch.ones(3, 1, 1, 2), torch.ones(3), 0.0), "3 vectors in 2"),
         (lambda: StationaryCovariance(torch.rand(1, 4, 4), False), "must be even"),
         (lambda: GaussianPrior.low_rank(torch.zeros(1, 3, 4), orthonormal(2, (1, 3, 3)), torch.ones(2)), "same shape"),
-        (lambda: GaussianPrior.fit(normal(9, 1, 3, 3), "wavelet"), "must be 'low-rank'"),  # type: ignore[arg-type]
+        (lambda: GaussianPrior.fit(normal(9, 1, 3, 3), "wavelet"), "must be 'low-rank'"),
         (lambda: GaussianPrior.fit(normal(4, 1, 3, 3), rank=6), "at least as many samples"),
         (lambda: GaussianPrior.fit(normal(20, 1, 3, 3), rank=10), "exceeds the 9"),
         (lambda: GaussianPrior.fit(torch.full((4, 1, 3, 3), torch.nan)), "finite"),

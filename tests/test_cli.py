@@ -1,0 +1,130 @@
+"""The command line: what it prints, writes, refuses, and with which exit status."""
+
+from pathlib import Path
+
+import h5py
+import numpy as np
+import pytest
+import torch
+
+from invdiff import cli, demo
+from invdiff.data.synthetic import write_synthetic_fastmri
+
+
+@pytest.fixture
+def scan(tmp_path: Path) -> Path:
+    """A fully sampled file of two slices, four coils."""
+    path = tmp_path / "scan.h5"
+    write_synthetic_fastmri(path, shape=(48, 40), coils=4, slices=2, sigma=0.01, seed=0)
+    return path
+
+
+def test_reconstruct_writes_every_slice_and_prints_scores(scan: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    out = scan.with_name("out.h5")
+    call = ["reconstruct", str(scan), "--method", "dds", "--set", "steps=2", "--acceleration", "2", "--acs", "0.3"]
+    assert cli.main([*call, "--out", str(out)]) == 0
+    printed = capsys.readouterr().out
+    for word in ("slice 1", "chi2", "PSNR", "cg", "wrote"):
+        assert word in printed
+    with h5py.File(out) as file:
+        images = file["reconstruction"][:]
+        assert images.shape == (2, 48, 40)
+        assert images.dtype == np.float32
+        assert file.attrs["method"] == "dds"
+    assert cli.main([*call, "--out", str(out)]) == 2  # never replaced unasked
+    assert "exists already" in capsys.readouterr().err
+
+
+def test_an_undersampled_file_runs_as_it_is_and_is_not_undersampled_twice(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    mask = torch.zeros(40, dtype=torch.bool)
+    mask[::2] = mask[14:26] = True
+    path = tmp_path / "under.h5"
+    write_synthetic_fastmri(path, shape=(48, 40), coils=3, slices=1, mask=mask, sigma=0.01, seed=0)
+    assert cli.main(["reconstruct", str(path), "--method", "cg"]) == 0
+    assert (tmp_path / "under_cg.h5").exists()
+    assert cli.main(["reconstruct", str(path), "--method", "wavelet", "--acceleration", "2"]) == 2
+    assert "already undersampled" in capsys.readouterr().err
+
+
+def test_empty_slices_become_zeros(scan: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    with h5py.File(scan, "r+") as file:
+        file["kspace"][1] = 0
+    assert cli.main(["reconstruct", str(scan), "--method", "cg", "--acceleration", "2", "--acs", "0.3"]) == 0
+    assert "slice 1: empty" in capsys.readouterr().out
+    with h5py.File(scan.with_name("scan_cg.h5")) as file:
+        assert not file["reconstruction"][1].any()
+
+
+@pytest.mark.parametrize(
+    ("arguments", "status", "sentence"),
+    [
+        (["--method", "sitcon"], 2, "sitcom"),
+        (["--prior", "brain-mir"], 2, "brain-mri"),
+        (["--set", "steps"], 2, "OPTION=VALUE"),
+        (["--method", "dds", "--set", "stepz=3"], 1, "steps"),
+        (["--method", "dds", "--set", "steps=0"], 1, "steps must be at least 1"),
+        (["--acceleration", "30", "--acs", "0.5"], 1, "20"),
+        (["--sigma", "-1"], 1, "sigma_y"),
+    ],
+)
+def test_faults_get_a_sentence_and_leave_no_output(
+    scan: Path, arguments: list[str], status: int, sentence: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert cli.main(["reconstruct", str(scan), *arguments]) == status
+    error = capsys.readouterr().err
+    assert sentence in error
+    assert "Traceback" not in error
+    assert [p.name for p in scan.parent.iterdir()] == ["scan.h5"]
+
+
+def test_damaged_files_get_a_sentence(tmp_path: Path, scan: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    whole = scan.read_bytes()
+    for name, content in (("empty.h5", b""), ("cut.h5", whole[: len(whole) // 2]), ("text.h5", b"hello")):
+        path = tmp_path / name
+        path.write_bytes(content)
+        assert cli.main(["reconstruct", str(path)]) == 1
+        error = capsys.readouterr().err
+        assert name in error
+        assert "Traceback" not in error
+
+
+def test_debug_shows_the_traceback(tmp_path: Path) -> None:
+    with pytest.raises(ValueError, match=r"none\.h5"):
+        cli.main(["reconstruct", str(tmp_path / "none.h5"), "--debug"])
+
+
+def test_interruption_ends_with_130(scan: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def interrupt(*arguments: object, **options: object) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("invdiff.reconstruct.solve", interrupt)
+    assert cli.main(["reconstruct", str(scan), "--method", "cg"]) == 130
+    assert [p.name for p in scan.parent.iterdir()] == ["scan.h5"]
+
+
+def test_lists(capsys: pytest.CaptureFixture[str]) -> None:
+    assert cli.main(["methods"]) == 0
+    assert "sitcom" in capsys.readouterr().out
+    assert cli.main(["priors"]) == 0
+    assert "brain-mri" in capsys.readouterr().out
+
+
+def test_usage_errors_end_with_2() -> None:
+    for arguments in ([], ["reconstruct"], ["demo", "--threads", "0"]):
+        with pytest.raises(SystemExit) as stop:
+            cli.main(arguments)
+        assert stop.value.code == 2
+
+
+def test_the_demo_prints_its_table_and_writes_its_figure(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(demo, "METHODS", ("adjoint", "cg", "dds"))  # the others take a minute
+    out = tmp_path / "demo.png"
+    assert cli.main(["demo", "--out", str(out)]) == 0
+    lines = capsys.readouterr().out.splitlines()
+    scores = {line.split()[0]: float(line.split()[1]) for line in lines if line.split()[0] in demo.METHODS}
+    assert scores["dds"] > scores["cg"] > scores["adjoint"]
+    assert out.stat().st_size > 20_000

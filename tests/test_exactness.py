@@ -1,0 +1,85 @@
+"""Every sampling solver against the exact Gaussian posterior; the limits are what each method is known to reach.
+
+DPS, DDS and SITCOM are biased by construction: DPS guides with a step that is not a likelihood, DDS and SITCOM are
+optimisers whose repeats spread through re-noising only. The limits hold them to their present distance from the exact
+posterior (recipes/gaussian_posterior.py prints the table), with a margin of about a third for another seed.
+"""
+
+import importlib.util
+from pathlib import Path
+from types import ModuleType
+from typing import Any
+
+import pytest
+import torch
+
+from invdiff.exactness import diagonal_posterior, exactness
+
+SAMPLES = 32
+
+
+@pytest.fixture(scope="module")
+def recipe() -> ModuleType:
+    path = Path(__file__).parents[1] / "recipes" / "gaussian_posterior.py"
+    spec = importlib.util.spec_from_file_location("gaussian_posterior", path)
+    assert spec is not None
+    assert spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+LIMITS: dict[str, tuple[dict[str, Any], float, float, tuple[float, float], tuple[float, float]]] = {
+    # options, mean error measured and unmeasured (exact draws: 0.18), spread ratio measured and unmeasured
+    "dps": ({"steps": 200}, 1.0, 0.3, (0.25, 1.2), (0.7, 1.2)),
+    "dds": ({"steps": 50}, 0.8, 0.3, (0.15, 1.2), (0.55, 1.2)),
+    "sitcom": ({"steps": 12, "inner": 12}, 0.9, 0.5, (0.25, 1.2), (0.35, 1.2)),
+}
+
+
+@pytest.mark.parametrize("method", LIMITS)
+def test_solvers_keep_their_distance_from_the_exact_posterior(recipe: ModuleType, method: str) -> None:
+    options, mean_in, mean_out, spread_in, spread_out = LIMITS[method]
+    e = recipe.measure(method, SAMPLES, **options)
+    assert e.mean_measured < mean_in
+    assert e.mean_unmeasured < mean_out
+    assert spread_in[0] < e.spread_measured < spread_in[1]
+    assert spread_out[0] < e.spread_unmeasured < spread_out[1]
+
+
+def test_exact_draws_pass_and_draws_that_ignore_the_data_fail(recipe: ModuleType) -> None:
+    rows = recipe.controls(200)
+    exact, blind = rows["exact"], rows["prior only"]
+    # standard errors: 1/sqrt(200) per coefficient, averaged over hundreds; 10 % leaves three of them
+    assert exact.mean_measured == pytest.approx(exact.floor, rel=0.1)
+    assert exact.mean_unmeasured == pytest.approx(exact.floor, rel=0.1)
+    assert exact.spread_measured == pytest.approx(1, abs=0.02)
+    assert exact.spread_unmeasured == pytest.approx(1, abs=0.02)
+    assert blind.mean_measured > 3
+    assert blind.spread_measured > 3
+
+
+@pytest.mark.parametrize("fault", ["shift", "narrow", "wide"])
+def test_planted_faults_show(recipe: ModuleType, fault: str) -> None:
+    _, variance, op, y = recipe.problem()
+    measured = op.sampled[0, 0].expand(recipe.SIZE, recipe.SIZE)
+    mean, std = diagonal_posterior(variance, y[0, 0], recipe.SIGMA, measured)
+    white = torch.randn(200, *mean.shape, dtype=mean.dtype, generator=torch.Generator().manual_seed(0)) * 2**0.5
+    factor = {"shift": 1.0, "narrow": 0.7, "wide": 1.4}[fault]
+    draws = mean + factor * std * white + (0.5 * std if fault == "shift" else 0)
+    e = exactness(draws, mean, std, measured)
+    if fault == "shift":
+        assert e.mean_measured > 4 * e.floor
+    else:
+        assert e.spread_measured == pytest.approx(factor, rel=0.03)
+        assert e.spread_unmeasured == pytest.approx(factor, rel=0.03)
+
+
+def test_the_diagonal_posterior_is_that_of_the_general_formula(recipe: ModuleType) -> None:
+    from invdiff.operators.fourier import centred_fft2
+    from invdiff.priors.posterior import exact_posterior
+
+    prior, variance, op, y = recipe.problem()
+    mean, _ = diagonal_posterior(variance, y[0, 0], recipe.SIGMA, op.sampled[0, 0].expand(recipe.SIZE, recipe.SIZE))
+    general = centred_fft2(exact_posterior(prior, op, y, recipe.SIGMA).mean)[0, 0]
+    torch.testing.assert_close(general.to(mean.dtype), mean, rtol=1e-4, atol=1e-4)
