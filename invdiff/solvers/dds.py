@@ -9,8 +9,9 @@ No gradient passes through the network: one evaluation a level.
 Source: Chung, Lee and Ye, Decomposed Diffusion Sampler for Accelerating Large-Scale Inverse Problems, ICLR 2024,
 Algorithm 1 and equation 18 (noisy form).
 Differs: gamma is relative to 1/|A|^2 and follows the noise level unless given, equal to the paper's 1 at its noise of
-0.05; operators with a closed-form prox use it in place of conjugate gradients; inner products of complex images are taken
-with the conjugate; the last level returns the data-consistent estimate.
+0.05; operators with a closed-form prox use it in place of conjugate gradients; real inner products of complex images
+are taken with the conjugate; the last level returns the data-consistent estimate.
+"""
 
 from itertools import pairwise
 
