@@ -20,6 +20,7 @@ from invdiff.metrics import psnr
 from invdiff.operators import CartesianMRI, Downsampling, GaussianBlur, Inpainting, MotionBlur
 from invdiff.operators.base import Operator
 from invdiff.plotting import magnitude
+from invdiff.priors import Prior
 from invdiff.result import Result
 
 SIZE, SIGMA = 128, 0.01
@@ -62,7 +63,7 @@ CASES: dict[str, Callable[[], tuple[Operator, Tensor]]] = {
 METHODS = ("adjoint", "cg", "tv", "wavelet", "dds", "sitcom", "dps")
 
 
-def solve(op: Operator, y: Tensor, method: str, prior: invdiff.priors.Prior) -> Result:
+def solve(op: Operator, y: Tensor, method: str, prior: Prior) -> Result:
     sigma = None if isinstance(op, CartesianMRI) else SIGMA
     return invdiff.solve(y, op, prior, method, sigma_y=sigma, seed=0)
 

@@ -43,8 +43,13 @@ def adjoint(
     x = op.adjoint(y)
     ax = op(x)
     if scaled:
-        power = norm(ax) ** 2
-        s = torch.where(power > 0, norm(x) ** 2 / power, 0.0)
+        s = fit(x, ax)
         x, ax = over(s, x) * x, over(s, ax) * ax
     callback(0, 1, x=x, misfit=norm(ax - y))
     return x
+
+
+def fit(x: Tensor, ax: Tensor) -> Tensor:
+    """s = argmin |s A x - y|, (B,), for x = A^H y and ax = A x; 0 where A x is 0."""
+    power = norm(ax) ** 2
+    return torch.where(power > 0, norm(x) ** 2 / power, 0.0)

@@ -21,7 +21,7 @@ from invdiff.solvers.method import operator_norm
 SAFETY = 1.05  # power iteration approaches |A|^2 from below
 FLOOR = 3e-4  # of max |A^H y|: below this weight the iterations given do not fill in what was not measured
 UNKNOWN_NOISE = 5e-3  # of max |A^H y|: right where the noise is about 1 % of the image's maximum
-START, DECAY = 0.03, 0.9  # of max |A^H y|, and per iteration: the weights on the way to lam
+START, DECAY = 0.1, 0.9  # of max |A^H y|, and per iteration: the weights on the way to lam
 
 
 @dataclass(frozen=True)

@@ -34,7 +34,7 @@ REFERENCE = """@article{beck2009fast,
   year = {2009}
 }"""
 
-FACTOR = 1.0  # lam over the standard deviation of the noise in a pixel of A^H y
+FACTOR = 0.8  # lam over the standard deviation of the noise in a pixel of A^H y
 
 
 def tv(
@@ -53,7 +53,7 @@ def tv(
 
     Args:
         sigma_y: (B,) noise standard deviation per real component, for the weight "auto".
-        weight: lam as a share of max |A^H y|; "auto" takes the standard deviation of the noise in a pixel of A^H y, and
+        weight: lam as a share of max |A^H y|; "auto" takes 0.8 standard deviations of the noise in a pixel of A^H y, and
             0.5 % of max |A^H y| where sigma_y is unknown.
         iterations: each with one A^H A.
         inner: steps on the dual per iteration.

@@ -49,7 +49,7 @@ def wavelet(
     callback: Callback,
     sigma_y: Tensor | None = None,
     weight: float | str = "auto",
-    iterations: int = 80,
+    iterations: int = 100,
     moments: int = 1,
     levels: int | None = None,
     shifts: bool = True,
