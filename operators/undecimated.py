@@ -18,8 +18,8 @@ from invdiff.shapes import Shape
 class UndecimatedWavelet(LinearOperator):
     """Coefficients (B, C, 3 levels + 1, H, W) of (B, C, H, W), real or complex, periodic.
 
-    Bands are ordered from the finest level to the coarsest, (low, high), (high, low), (high, high) along (rows, columns)
-    in each, then the low-low band.
+    From the finest level to the coarsest the bands are (low, high), (high, low), (high, high) along (rows, columns);
+    the low-low band comes last.
 
     Args:
         shape: (C, H, W), any size; where H and W are multiples of 2^levels, all shifts are covered evenly.

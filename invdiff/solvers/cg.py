@@ -4,6 +4,7 @@ Source: Pruessmann, Weiger, Boernert and Boesiger, Advances in Sensitivity Encod
 Trajectories, 2001; Hanke, Conjugate Gradient Type Methods for Ill-Posed Problems, 1995, for the discrepancy stop.
 Differs: no intensity or density correction; the weight comes from the noise, where the paper relies on early stopping.
 """
+
 import torch
 from torch import Tensor
 
@@ -45,8 +46,11 @@ def cg(
 ) -> Tensor:
     """Reconstruct y (B, *op.shape_out); returns (B, *op.shape_in), real or complex.
 
-    The reported misfit comes from the recursion at no operator call, |A x - y|^2 = |y|^2 - <x, A^H y + r> - rho |x|^2 with
-    r the residual of the normal equations; rounding limits it to about 1e-3 |y| in single precision.
+    The reported misfit comes from the recursion at no operator call,
+
+        |A x - y|^2 = |y|^2 - <x, A^H y + r> - rho |x|^2,   r the residual of the normal equations;
+
+    rounding limits it to about 1e-3 |y| in single precision.
 
     Args:
         sigma_y: (B,) noise standard deviation per real component, for the weight "auto" and for `stop`.
@@ -54,8 +58,8 @@ def cg(
             read from the scaled adjoint image, 0.1 at most, and 0.003 where sigma_y is unknown.
         iterations: at most this many, each with one A^H A.
         tol: a sample ends once its residual of the normal equations is below tol |A^H y|,
-        stop: or, where this is not 0, once |A x - y| <= stop sigma_y sqrt(m), m its number of real measurements. That is
-            the classical remedy for weight = 0, where later iterations fit noise; the weight "auto" does better.
+        stop: or, where this is not 0, once |A x - y| <= stop sigma_y sqrt(m), m its number of real measurements. That
+            is the classical remedy for weight = 0, where later iterations fit noise; the weight "auto" does better.
 
     Raises:
         ValueError: an option is out of its range, or `stop` is set and sigma_y unknown.
@@ -94,7 +98,10 @@ def _ridge(weight: float | str, b: Tensor, op: LinearOperator, sigma_y: Tensor |
     if isinstance(weight, str) and weight == "auto":
         if sigma_y is None:
             return UNKNOWN_NOISE * unit
-        power = (fit(b, op(b)) * norm(b)) ** 2 / real_size(op.shape_in, b.is_complex())
+        seen = (
+            1.0 if op.support is None else op.support.expand(len(b), *op.shape_in).flatten(1).double().mean(1).to(unit)
+        )
+        power = (fit(b, op(b)) * norm(b)) ** 2 / (seen * real_size(op.shape_in, b.is_complex()))
         rho = NOISE_SHARE * sigma_y**2 / power.clamp(min=torch.finfo(power.dtype).tiny)
         return torch.minimum(rho, LARGEST * unit)
     if isinstance(weight, str) or not weight >= 0:

@@ -10,7 +10,8 @@ Source: Chung, Lee and Ye, Decomposed Diffusion Sampler for Accelerating Large-S
 Algorithm 1 and equation 18 (noisy form).
 Differs: gamma is relative to 1/|A|^2 and follows the noise level unless given, equal to the paper's 1 at its noise of
 0.05; operators with a closed-form prox use it in place of conjugate gradients; real inner products of complex images
-are taken with the conjugate; the last level returns the data-consistent estimate.
+are taken with the conjugate; the levels are spaced as by Karras et al., 2022, which puts more of them where details
+settle; the last level returns the data-consistent estimate.
 """
 
 from itertools import pairwise
@@ -18,7 +19,7 @@ from itertools import pairwise
 from torch import Tensor
 
 from invdiff.checks import require
-from invdiff.diffusion.schedule import vp_linear
+from invdiff.diffusion.schedule import levels
 from invdiff.diffusion.step import ddim
 from invdiff.operators.base import LinearOperator
 from invdiff.priors.prior import Prior
@@ -42,6 +43,7 @@ def dds(
     callback: Callback,
     sigma_y: Tensor | None = None,
     steps: int = 50,
+    grid: str = "karras",
     eta: float = 0.85,
     gamma: float | None = None,
     inner: int = 5,
@@ -49,16 +51,15 @@ def dds(
     """Reconstruct y (B, *op.shape_out) in the prior's units; returns (B, *op.shape_in).
 
     Args:
-        steps: noise levels, equally spaced in time of the linear DDPM schedule; each costs one evaluation.
+        steps: noise levels; each costs one evaluation. grid: their spacing, "karras" or the paper's "vp".
         eta: share of fresh noise in the step (0.85 in the released code; 0.15, 0.5 and 0.8 for
             20, 50 and 100 levels in the paper).
         gamma: trust in the data, in units of 1/|A|^2. None: (0.05 / sigma_y)^2, at most 1e4; 1 without sigma_y.
         inner: conjugate-gradient steps M per level, where there is no closed form.
     """
-    require("steps", steps, at_least=1)
     require("eta", eta, at_least=0, at_most=1)
     require("inner", inner, at_least=1)
-    sigmas = [*vp_linear(steps, prior.sigma_min, prior.sigma_max).tolist(), 0.0]
+    sigmas = levels(grid, steps, prior.sigma_min, prior.sigma_max)
     rho = operator_norm(op) ** 2 / _trust(gamma, sigma_y)
     x = start(y, op, prior, noise, sigmas[0])
     for i, (sigma, sigma_next) in enumerate(pairwise(sigmas)):

@@ -14,7 +14,7 @@ from itertools import pairwise
 from torch import Tensor
 
 from invdiff.checks import require
-from invdiff.diffusion.schedule import vp_linear
+from invdiff.diffusion.schedule import levels
 from invdiff.diffusion.step import ancestral
 from invdiff.operators.base import Operator
 from invdiff.priors.prior import Prior, denoise_vjp
@@ -38,18 +38,18 @@ def dps(
     noise: Noise,
     callback: Callback,
     steps: int = 1000,
+    grid: str = "vp",
     zeta: float = 1.0,
 ) -> Tensor:
     """Sample from an approximate posterior of y (B, *op.shape_out); returns (B, *op.shape_in), prior's units.
 
     Args:
-        steps: noise levels, equally spaced in time of the linear DDPM schedule; each costs one evaluation and one
-            input gradient.
+        steps: noise levels; each costs one evaluation and one input gradient.
+        grid: their spacing, "vp" (equal in DDPM time, as in the paper) or "karras".
         zeta: length of the guidance step (0.3 to 1 in the paper). sigma_y does not enter: the method does not use it.
     """
-    require("steps", steps, at_least=1)
     require("zeta", zeta, at_least=0)
-    sigmas = [*vp_linear(steps, prior.sigma_min, prior.sigma_max).tolist(), 0.0]
+    sigmas = levels(grid, steps, prior.sigma_min, prior.sigma_max)
     weight = zeta / operator_norm(op)
     x = start(y, op, prior, noise, sigmas[0])
     for i, (sigma, sigma_next) in enumerate(pairwise(sigmas)):

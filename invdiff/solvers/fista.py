@@ -95,6 +95,14 @@ def weights(
 
 
 def noise_gain(b: Tensor, op: LinearOperator) -> Tensor:
-    """|A|_F / sqrt(n), (B,): the root mean square over the pixels of A^H (unit white noise), by one random probe."""
-    probe = streams(0, 1, device=b.device)[0].like(b[:1]).expand_as(b)
+    """|A|_F / sqrt(n), (B,): the root mean square of A^H (unit white noise) over the n pixels that y can tell of.
+
+    One random probe, the same for every sample, estimates it.
+    """
+    probe = visible(streams(0, 1, device=b.device)[0].like(b[:1]).expand_as(b), op)
     return norm(op(probe)) / norm(probe)
+
+
+def visible(x: Tensor, op: LinearOperator) -> Tensor:
+    """x with the pixels at zero that no measurement sees."""
+    return x if op.support is None else x * op.support

@@ -11,7 +11,7 @@ Source: Alkhouri et al., SITCOM: Step-wise Triple-Consistent Diffusion Sampling 
 Algorithm 1.
 Differs: the data term is divided by |A|^2, so that one learning rate serves every operator; each sample stops by its
 own residual; the estimate that is kept is evaluated after the last inner step; nothing is clipped; levels stay within
-the range of the prior.
+the range of the prior and are spaced as by Karras et al., 2022, which puts more of them where details settle.
 """
 
 from itertools import pairwise
@@ -20,7 +20,7 @@ import torch
 from torch import Tensor
 
 from invdiff.checks import require
-from invdiff.diffusion.schedule import vp_linear
+from invdiff.diffusion.schedule import levels
 from invdiff.diffusion.step import renoise
 from invdiff.operators.base import Operator
 from invdiff.priors.prior import Prior, denoise_vjp
@@ -47,8 +47,9 @@ def sitcom(
     noise: Noise,
     callback: Callback,
     steps: int = 20,
+    grid: str = "karras",
     inner: int = 20,
-    lr: float = 0.01,
+    lr: float = 0.02,
     lam: float = 0.0,
     stop: float = 1.02,
     tol: float = 1e-3,
@@ -57,19 +58,18 @@ def sitcom(
 
     Args:
         sigma_y: (B,) noise standard deviation per real component.
-        steps: noise levels N, equally spaced in time of the linear DDPM schedule.
+        steps: noise levels N. grid: their spacing, "karras" or the paper's "vp" (equal in DDPM time).
         inner: Adam steps K per level at most; each costs one evaluation and one input gradient.
         lr: Adam's learning rate in variance-preserving coordinates, images in [-1, 1].
         lam: weight of |v - x_t|^2 (the paper uses 0 or 1 by task; its effect is small).
         stop: a level ends for a sample once |A f(v) - y| <= stop sigma_y sqrt(m), m the number of real measurements,
         tol: or once that is below tol |y| (the only criterion where sigma_y is 0).
     """
-    require("steps", steps, at_least=1)
     require("inner", inner, at_least=1)
     require("lr", lr, above=0)
     require("lam", lam, at_least=0)
     delta = torch.maximum(stop * sigma_y * op.measured(y.is_complex()) ** 0.5, tol * norm(y))
-    sigmas = [*vp_linear(steps, prior.sigma_min, prior.sigma_max).tolist(), 0.0]
+    sigmas = levels(grid, steps, prior.sigma_min, prior.sigma_max)
     scale = operator_norm(op) ** 2
     x = start(y, op, prior, noise, sigmas[0])
     for i, (sigma, sigma_next) in enumerate(pairwise(sigmas)):

@@ -7,8 +7,9 @@ edges shared by the channels). The proximal map of TV is found by accelerated pr
 
 which start where the iteration before has left them.
 
-Source: Beck and Teboulle, Fast Gradient-Based Algorithms for Constrained Total Variation Image Denoising and Deblurring
-Problems, 2009, sections 4 and 5; Rudin, Osher and Fatemi, Nonlinear Total Variation Based Noise Removal Algorithms, 1992.
+Source: Beck and Teboulle, Fast Gradient-Based Algorithms for Constrained Total Variation Image Denoising and
+Deblurring Problems, 2009, sections 4 and 5; Rudin, Osher and Fatemi, Nonlinear Total Variation Based Noise Removal
+Algorithms, 1992.
 Differs: no constraint on x; the dual is kept between iterations; the weight decreases to lam in the first iterations.
 """
 
@@ -21,7 +22,7 @@ from invdiff.operators.gradient import Gradient
 from invdiff.priors.prior import Prior
 from invdiff.random import Noise
 from invdiff.shapes import over
-from invdiff.solvers.fista import LeastSquares, fista, weights
+from invdiff.solvers.fista import LeastSquares, fista, visible, weights
 from invdiff.solvers.method import Callback
 
 REFERENCE = """@article{beck2009fast,
@@ -51,10 +52,12 @@ def tv(
 ) -> Tensor:
     """Reconstruct y (B, *op.shape_out); returns (B, *op.shape_in), real or complex.
 
+    Pixels that no measurement sees are free while it runs, so that their border is no edge, and 0 in the result.
+
     Args:
         sigma_y: (B,) noise standard deviation per real component, for the weight "auto".
-        weight: lam as a share of max |A^H y|; "auto" takes 0.8 standard deviations of the noise in a pixel of A^H y, and
-            0.5 % of max |A^H y| where sigma_y is unknown.
+        weight: lam as a share of max |A^H y|. "auto" takes 0.8 standard deviations of the noise in a pixel of A^H y
+            (at least 0.03 % of max |A^H y|), and 0.5 % of max |A^H y| where sigma_y is unknown.
         iterations: each with one A^H A.
         inner: steps on the dual per iteration.
 
@@ -74,13 +77,13 @@ def tv(
         return x
 
     def report(i: int, x: Tensor, misfit: Tensor) -> None:
-        callback(i, iterations, x=x, misfit=misfit)
+        callback(i, iterations, x=visible(x, op), misfit=misfit)
 
-    return fista(data, prox, report, iterations)
+    return visible(fista(data, prox, report, iterations), op)
 
 
 def denoise(v: Tensor, s: Tensor, dual: Tensor, gradient: Gradient, iterations: int) -> tuple[Tensor, Tensor]:
-    """argmin |x - v|^2 / 2 + s TV(x) and its dual, for v (B, C, H, W), s (B,) and a start of the dual (B, C, 2, H, W)."""
+    """argmin |x - v|^2 / 2 + s TV(x), (B, C, H, W), and its dual, (B, C, 2, H, W), started from `dual`; s is (B,)."""
     bound, w, t = over(s, dual), dual, 1.0
     step = 1 / gradient.norm() ** 2 if gradient.norm() else 0.0
     tiny = torch.finfo(s.dtype).tiny

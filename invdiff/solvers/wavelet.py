@@ -1,14 +1,14 @@
 """x = argmin |A x - y|^2 / 2 + lam mean_s |W S_s x|_1 by FISTA: l1-wavelet reconstruction (compressed sensing).
 
-W is an orthogonal wavelet transform, S_s the shifts of the image against its grid (one or all of them), and |.|_1 runs
-over the magnitudes of all coefficients but those of the low-low band. The proximal map is W^H shrink(W v), averaged over
-the shifts; for all shifts that is what shrinking the undecimated transform computes.
+W is an orthogonal wavelet transform, S_s are the shifts of the image against its grid (one or all of them), and |.|_1
+runs over the magnitudes of all coefficients but those of the low-low band. The proximal map is W^H shrink(W v),
+averaged over the shifts, which is what shrinking the undecimated transform computes. An average of proximal maps is the
+proximal map of the proximal average of the penalties, which lies below their mean by O(lam / |A|^2).
 
-Source: Lustig, Donoho and Pauly, Sparse MRI, 2007, equation 3 without its finite differences; Coifman and Donoho,
-Translation-Invariant De-Noising, 1995; Bauschke, Goebel, Lucet and Wang, The Proximal Average, 2008, theorem 6.7: the
-average of proximal maps is one.
-Differs: all shifts in every iteration in place of random ones; for those the penalty is the proximal average, within
-O(lam) of the mean above; the weight decreases to lam in the first iterations.
+Source: Lustig, Donoho and Pauly, Sparse MRI, 2007, without its finite differences; Coifman and Donoho,
+Translation-Invariant De-Noising, 1995, for the shifts; Yu, Better Approximation and Faster Algorithm Using the Proximal
+Average, 2013, for their average inside FISTA.
+Differs: the weight decreases to lam in the first iterations; the low-low band is not penalised.
 """
 
 from dataclasses import replace
@@ -24,7 +24,7 @@ from invdiff.operators.wavelet import Wavelet, default_levels, rounded_up
 from invdiff.priors.prior import Prior
 from invdiff.random import Noise
 from invdiff.shapes import Shape, over
-from invdiff.solvers.fista import LeastSquares, fista, weights
+from invdiff.solvers.fista import LeastSquares, fista, visible, weights
 from invdiff.solvers.method import Callback
 
 REFERENCE = """@article{lustig2007sparse,
@@ -56,13 +56,13 @@ def wavelet(
 ) -> Tensor:
     """Reconstruct y (B, *op.shape_out); returns (B, *op.shape_in), real or complex.
 
-    Images are continued to multiples of 2^levels by free pixels that no data constrain, so that any size fits and
-    opposite borders do not touch there.
+    Images are continued to multiples of 2^levels by free pixels that no data constrain, so that any size fits. Pixels
+    that no measurement sees are as free while it runs, and 0 in the result.
 
     Args:
         sigma_y: (B,) noise standard deviation per real component, for the weight "auto".
-        weight: lam as a share of max |A^H y|; "auto" takes the standard deviation of the noise in a pixel of A^H y, and
-            0.5 % of max |A^H y| where sigma_y is unknown.
+        weight: lam as a share of max |A^H y|. "auto" takes the standard deviation of the noise in a pixel of A^H y (at
+            least 0.03 % of max |A^H y|), and 0.5 % of max |A^H y| where sigma_y is unknown.
         iterations: each with one A^H A.
         moments: vanishing moments of the Daubechies wavelet, 1 (Haar) to 10. With all shifts Haar is the best for MRI.
         levels: of the transform; None for up to 4, until the low band is at most 8 wide.
@@ -85,10 +85,10 @@ def wavelet(
         return transform.adjoint(shrink(c, over(lam(i) / data.lipschitz, c) * share))
 
     def report(i: int, x: Tensor, misfit: Tensor) -> None:
-        callback(i, iterations, x=_crop(x, op.shape_in), misfit=misfit)
+        callback(i, iterations, x=visible(_crop(x, op.shape_in), op), misfit=misfit)
 
     x = fista(_continued(data, op.shape_in, transform.shape_in), prox, report, iterations)
-    return _crop(x, op.shape_in)
+    return visible(_crop(x, op.shape_in), op)
 
 
 def penalised(transform: LinearOperator, levels: int) -> Tensor:

@@ -5,7 +5,7 @@ import math
 import pytest
 import torch
 
-from invdiff.diffusion.schedule import karras, vp_linear
+from invdiff.diffusion.schedule import karras, levels, vp_linear
 
 
 def test_vp_linear_hits_known_levels_of_the_ddpm_schedule() -> None:
@@ -41,3 +41,11 @@ def test_one_step_starts_at_the_highest_level(grid) -> None:
 def test_bad_grids_are_refused_by_name(grid, arguments, word) -> None:
     with pytest.raises(ValueError, match=word):
         grid(*arguments)
+
+
+def test_levels_end_at_zero_and_know_their_names() -> None:
+    assert levels("vp", 3, 0.02, 8.0) == [*vp_linear(3, 0.02, 8.0).tolist(), 0.0]
+    assert sum(s < 0.34 for s in levels("karras", 50, 0.01, 10.0)[:-1]) == 20
+    assert sum(s < 0.34 for s in levels("vp", 50, 0.01, 10.0)[:-1]) == 8
+    with pytest.raises(ValueError, match="karras"):
+        levels("karas", 3, 0.02, 8.0)
