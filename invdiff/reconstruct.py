@@ -2,6 +2,7 @@
 
 import argparse
 import ast
+import hashlib
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
@@ -113,7 +114,8 @@ def _slice(
     result = solve(y, op, prior, options.method, num_samples=options.samples, **common, **settings)
     sigma = float("nan") if result.sigma_y is None else float(result.sigma_y[0])
     rate = achieved_acceleration(item.mask)
-    print(f"slice {i}: {rate:.2f}x, sigma {sigma:.3g}, {result.nfe} evaluations, {result.seconds:.1f} s")
+    full = " (fully sampled)" if bool(item.mask.all()) else ""
+    print(f"slice {i}: {rate:.2f}x{full}, sigma {sigma:.3g}, {result.nfe} evaluations, {result.seconds:.1f} s")
     _print_scores(options.method, result, item)
     if options.method != "cg":
         _print_scores("cg", solve(y, op, None, "cg", **common), item)
@@ -174,4 +176,5 @@ def _record(file: KSpaceFile, options: argparse.Namespace, results: list[Result]
         "prior": options.prior if results and results[0].nfe else "",
     }
     chi2 = [float(r.chi2[0]) for r in results if r.chi2 is not None]
+    record |= {"source_sha256": hashlib.sha256(file.path.read_bytes()).hexdigest()}
     return record | {"chi2_mean": float(np.mean(chi2)) if chi2 else float("nan"), "not_for_diagnosis": True}

@@ -1,5 +1,6 @@
 """The command line: what it prints, writes, refuses, and with which exit status."""
 
+import hashlib
 from pathlib import Path
 
 import h5py
@@ -31,6 +32,7 @@ def test_reconstruct_writes_every_slice_and_prints_scores(scan: Path, capsys: py
         assert images.shape == (2, 48, 40)
         assert images.dtype == np.float32
         assert file.attrs["method"] == "dds"
+        assert file.attrs["source_sha256"] == hashlib.sha256(scan.read_bytes()).hexdigest()
     assert cli.main([*call, "--out", str(out)]) == 2  # never replaced unasked
     assert "exists already" in capsys.readouterr().err
 

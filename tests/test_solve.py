@@ -279,3 +279,11 @@ def test_an_unsuited_noise_estimate_is_not_needed_by_methods_that_do_not_use_it(
     mask = Inpainting(torch.ones(H, W), (1, H, W))
     prior = GaussianPrior.stationary(torch.zeros(1, H, W), spectrum())
     assert invdiff.solve(prior.sample(1, 0), mask, prior, "dds", steps=2).chi2 is None
+
+
+@pytest.mark.parametrize("scale", [1e-4, 1e4])
+def test_a_scale_far_from_what_the_prior_knows_is_warned_of_with_the_ratio(scale: float) -> None:
+    with pytest.warns(UserWarning, match="times as bright"):
+        invdiff.solve(measured(), mri(), gaussian(99.5), "dds", sigma_y=0.1, steps=2, scale=scale)
+    with pytest.warns(UserWarning, match="times as bright"):
+        invdiff.solve(scale * measured(), mri(), gaussian(), "dds", sigma_y=0.1 * scale, steps=2)

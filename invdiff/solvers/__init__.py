@@ -19,7 +19,9 @@ METHODS: dict[str, Method] = {
         linear=True,
         reference=dds.REFERENCE,
     ),
-    "adjoint": Method(adjoint.adjoint, "A^H y, scaled to fit the data", prior=False, linear=True),
+    "adjoint": Method(
+        adjoint.adjoint, "A^H y, scaled to fit the data", prior=False, linear=True, reference=adjoint.REFERENCE
+    ),
     "cg": Method(
         cg.cg, "least squares by conjugate gradients (CG-SENSE)", prior=False, linear=True, reference=cg.REFERENCE
     ),

@@ -28,7 +28,7 @@ REFERENCE = """@article{pruessmann2001advances,
 
 NOISE_SHARE = 4.0  # of sigma_y^2 over the power of a pixel: images have most of theirs at low frequencies
 LARGEST = 0.1  # of |A|^2: beyond it the weight mostly makes images darker
-UNKNOWN_NOISE = 3e-3  # of |A|^2
+UNKNOWN_NOISE = 0.01  # of |A|^2
 
 
 def cg(
@@ -55,7 +55,7 @@ def cg(
     Args:
         sigma_y: (B,) noise standard deviation per real component, for the weight "auto" and for `stop`.
         weight: rho in units of |A|^2. "auto" takes four times the ratio of the powers of noise and image, the latter
-            read from the scaled adjoint image, 0.1 at most, and 0.003 where sigma_y is unknown.
+            read from the scaled adjoint image, 0.1 at most, and 0.01 where sigma_y is unknown.
         iterations: at most this many, each with one A^H A.
         tol: a sample ends once its residual of the normal equations is below tol |A^H y|,
         stop: or, where this is not 0, once |A x - y| <= stop sigma_y sqrt(m), m its number of real measurements. That
