@@ -32,7 +32,7 @@ def recipe() -> ModuleType:
 LIMITS: dict[str, tuple[dict[str, Any], float, float, tuple[float, float], tuple[float, float]]] = {
     # options, mean error measured and unmeasured (exact draws: 0.18), spread ratio measured and unmeasured
     "dps": ({"steps": 200}, 1.2, 0.25, (0.25, 0.5), (0.75, 1.05)),
-    "dds": ({"steps": 50}, 0.85, 0.25, (0.02, 0.1), (0.7, 1.0)),
+    "dds": ({"steps": 50}, 0.85, 0.25, (0.02, 0.1), (0.5, 0.85)),
     "sitcom": ({"steps": 12, "inner": 12}, 0.5, 0.25, (0.5, 0.8), (0.5, 0.8)),
 }
 
