@@ -108,8 +108,8 @@ class Product(Composition, LinearOperator):
         return self.adjoint(v)
 
     def reference_image(self, y: Tensor) -> Tensor:
-        """B^+ of the reference image of A."""
-        return self.right.pinv(self.left.reference_image(y), iterations=10)
+        """The reference image of B for data that are the reference image of A."""
+        return self.right.reference_image(self.left.reference_image(y))
 
 
 class Sum(LinearOperator):

@@ -4,7 +4,7 @@ import pytest
 import torch
 
 import invdiff.operators as operators
-from invdiff.operators import LinearOperator, Operator
+from invdiff.operators import GaussianBlur, Identity, LinearOperator, Operator
 from invdiff.testing import check_operator
 from tests.operators.cases import CASES
 
@@ -54,3 +54,13 @@ def test_double_backward(name: str) -> None:
     w = torch.randn_like(pulled)
     (again,) = torch.autograd.grad(pulled, v, w)
     torch.testing.assert_close(again, op(w), rtol=1e-5, atol=1e-5)
+
+
+@pytest.mark.parametrize("padding", ["circular", "reflect", "valid"])
+def test_noise_does_not_set_the_intensity_scale_of_a_blur(padding: str) -> None:
+    op = GaussianBlur(2.0, (1, 48, 48), size=13, padding=padding)
+    y, x = torch.meshgrid(torch.arange(48) - 23.5, torch.arange(48) - 23.5, indexing="ij")
+    disc = (y**2 + x**2 < 15**2).float()[None, None]
+    for operator in (op, op @ Identity((1, 48, 48)), 3.0 * op):
+        found = operator.reference_image(operator.simulate(disc, 0.01, seed=0)).abs().quantile(0.95)
+        assert 0.8 < float(found) < 1.3  # the closed-form pseudo-inverse gives hundreds
