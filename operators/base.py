@@ -97,16 +97,15 @@ class Operator(Movable):
         y = y + sigma_y * noise.like(y)
         return y if self.sampled is None else torch.where(self.sampled, y, torch.zeros_like(y))
 
-    def measured(self, is_complex: bool) -> int:
+    def measured(self, is_complex: bool) -> Tensor:
         """Number of real values that one sample of y holds, entries that are not sampled left out.
 
-        Where masks differ between items of the batch it is the mean.
+        (), or (B,) where the masks of a batch are its items' own.
         """
-        count = real_size(self.shape_out, is_complex)
         if self.sampled is None:
-            return count
-        full = self.sampled.expand(self.sampled.shape[0], *self.shape_out)
-        return round(count * float(full.double().mean()))
+            return torch.tensor(real_size(self.shape_out, is_complex))
+        count = self.sampled.expand(len(self.sampled), *self.shape_out).flatten(1).sum(1) * (2 if is_complex else 1)
+        return count[0] if len(count) == 1 else count
 
     def estimate_sigma(self, y: Tensor) -> Tensor | None:
         """Noise standard deviation per real component from y alone, (B,), or None where y cannot tell."""

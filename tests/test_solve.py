@@ -115,6 +115,16 @@ def test_misfit_and_chi2_count_measured_values_only() -> None:
     torch.testing.assert_close(result.chi2, residual / (2 * 9 * H * 0.01))
 
 
+@pytest.mark.parametrize("method", ["sitcom", "cg"])
+def test_an_item_is_judged_by_its_own_mask(method: str) -> None:
+    op = CartesianMRI(torch.stack([mri().sampled[0, 0].expand(H, W), torch.ones(H, W, dtype=torch.bool)]))
+    y = op.simulate(gaussian().sample(2, 5), 0.1, seed=1)
+    both = invdiff.solve(y, op, gaussian(), method, sigma_y=0.1, seed=0, **SHORT.get(method, {}))
+    alone = invdiff.solve(y[:1], mri(), gaussian(), method, sigma_y=0.1, seed=0, **SHORT.get(method, {}))
+    torch.testing.assert_close(both.x[:1], alone.x, rtol=1e-4, atol=1e-5)  # float32, other batch layout
+    torch.testing.assert_close(both.chi2[:1], alone.chi2, rtol=1e-3, atol=0)
+
+
 def test_the_global_generator_is_left_alone() -> None:
     before = torch.random.get_rng_state()
     invdiff.solve(measured(), mri(), gaussian(), "dds", sigma_y=0.1, steps=2)

@@ -74,7 +74,7 @@ def cg(
     x, r, p = torch.zeros_like(b), b, b
     rs, energy = norm(b) ** 2, norm(y) ** 2
     floor = tol**2 * rs
-    target = torch.zeros_like(energy) if sigma_y is None else (stop * sigma_y) ** 2 * measurements(y, op)
+    target = torch.zeros_like(energy) if sigma_y is None else (stop * sigma_y) ** 2 * op.measured(y.is_complex())
     active = (rs > floor) & (energy > target)
     for i in range(iterations):
         q = op.normal(p) + over(rho, p) * p
@@ -107,10 +107,3 @@ def _ridge(weight: float | str, b: Tensor, op: LinearOperator, sigma_y: Tensor |
     if isinstance(weight, str) or not weight >= 0:
         raise ValueError(f'weight must be "auto" or at least 0 (in units of |A|^2), got {weight!r}.')
     return weight * unit
-
-
-def measurements(y: Tensor, op: LinearOperator) -> Tensor:
-    """Number of real values measured in each item of y, (B,), entries that are not sampled left out."""
-    sampled = torch.ones(1, dtype=torch.bool, device=y.device) if op.sampled is None else op.sampled
-    count = sampled.expand(len(y), *op.shape_out).flatten(1).sum(1)
-    return count.to(y.dtype.to_real()) * (2 if y.is_complex() else 1)
