@@ -1,11 +1,10 @@
 """Noise levels: decreasing grids sigma_0 > ... > sigma_{N-1} > 0, to which samplers append a final 0."""
 
-import math
-
 import torch
 from torch import Tensor
 
 from invdiff.checks import nearest, require
+from invdiff.diffusion.vp import Schedule
 
 
 def karras(steps: int, sigma_min: float, sigma_max: float, rho: float = 7.0) -> Tensor:
@@ -28,11 +27,9 @@ def vp_linear(steps: int, sigma_min: float, sigma_max: float) -> Tensor:
     Source: Ho et al., Denoising Diffusion Probabilistic Models, 2020, section 4.
     """
     _check(steps, sigma_min, sigma_max)
-    beta = torch.linspace(1e-4, 0.02, 1000, dtype=torch.float64)
-    abar = torch.cumprod(1 - beta, 0)
-    log_sigma = 0.5 * ((1 - abar) / abar).log()
-    last, first = (_time(log_sigma, math.log(s)) for s in (sigma_min, sigma_max))
-    return _at(log_sigma, torch.linspace(first, last, steps, dtype=torch.float64)).exp()
+    ddpm = Schedule.linear()
+    last, first = ddpm.time(torch.tensor([sigma_min, sigma_max], dtype=torch.float64)).tolist()
+    return ddpm.sigma(torch.linspace(first, last, steps, dtype=torch.float64))
 
 
 GRIDS = {"karras": karras, "vp": vp_linear}
@@ -56,14 +53,3 @@ def _check(steps: int, sigma_min: float, sigma_max: float) -> None:
     require("steps", steps, at_least=1)
     require("sigma_min", sigma_min, above=0)
     require("sigma_max", sigma_max, above=sigma_min)
-
-
-def _time(grid: Tensor, value: float) -> float:
-    """Fractional index at which the increasing `grid` takes `value`, clamped to its ends."""
-    i = int(torch.searchsorted(grid, torch.tensor(value, dtype=grid.dtype)).clamp(1, len(grid) - 1))
-    return float(((value - grid[i - 1]) / (grid[i] - grid[i - 1])).clamp(0, 1) + i - 1)
-
-
-def _at(grid: Tensor, index: Tensor) -> Tensor:
-    i = index.floor().long().clamp(0, len(grid) - 2)
-    return grid[i] + (index - i) * (grid[i + 1] - grid[i])

@@ -37,3 +37,17 @@ def ancestral(x: Tensor, x0: Tensor, sigma: float, sigma_next: float, noise: Noi
         return x0
     r = (sigma_next / sigma) ** 2
     return r * x + (1 - r) * x0 + sigma_next * math.sqrt(1 - r) * noise.like(x)
+
+
+def multistep(x: Tensor, x0: Tensor, before: Tensor | None, sigma: float, sigma_next: float, ratio: float) -> Tensor:
+    """(sigma_next / sigma) x + (1 - sigma_next / sigma) (x0 + (x0 - before) ratio / 2),   ratio = h / h_before.
+
+    h = ln(sigma / sigma_next): x0 is carried on along its last change. `before`: the estimate one level above; None, or
+    a step to 0, makes it the Euler step.
+
+    Source: Lu et al., DPM-Solver++, 2022, Algorithm 2 (2M).
+    """
+    if sigma_next == 0:
+        return x0
+    ahead = x0 if before is None else x0 + (x0 - before) * (ratio / 2)
+    return ahead + (sigma_next / sigma) * (x - ahead)

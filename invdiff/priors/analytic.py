@@ -1,20 +1,24 @@
-"""What the closed-form priors share: attributes, checks of the input, precision, noise for sampling."""
+"""What the closed-form priors share: attributes, checks of the input, precision, files, noise for sampling."""
 
-from typing import TypeVar
+from pathlib import Path
+from typing import Any, ClassVar, TypeVar
 
 import torch
 from torch import Generator, Tensor
 
 from invdiff.module import Movable
+from invdiff.priors.container import as_tuple, not_a_prior, read_content, read_tensors, write_pair
+from invdiff.priors.mismatch import Checkable, stored
 from invdiff.priors.prior import fits, per_sample
 from invdiff.random import Noise, streams
 from invdiff.shapes import over
 
 Seed = int | Generator | Noise | None
 P = TypeVar("P", bound="AnalyticPrior")
+DESCRIBED = ("range", "sigma_min", "sigma_max", "domain", "percentile", "window")
 
 
-class AnalyticPrior(Movable):
+class AnalyticPrior(Checkable, Movable):
     """A prior that is a formula. Computes in the precision of its own tensors and returns that of x.
 
     A complex prior stands for circular complex images: x e^{i phi} is as likely as x. Its covariances, like sigma, are
@@ -25,8 +29,11 @@ class AnalyticPrior(Movable):
         shape: (C, H, W); None leaves an axis free.
         is_complex: whether images are complex.
 
-    Subclasses define `forward(x, level)` and `_vjp(x, level, v)` with level (B,), all in the prior's precision.
+    Subclasses define `forward(x, level)` and `_vjp(x, level, v)` with level (B,), all in the prior's precision; those
+    with a `kind` can be saved, and define `tensors()`, `scalars()` and `restored(tensors, scalars)`.
     """
+
+    kind: ClassVar[str] = ""
 
     def __init__(self, shape: tuple[int | None, ...], is_complex: bool) -> None:
         super().__init__()
@@ -80,7 +87,7 @@ class AnalyticPrior(Movable):
         return out.to(x.dtype)
 
     def vjp(self, x: Tensor, sigma: Tensor | float, v: Tensor) -> Tensor:
-        """J^H v in closed form, with J the Jacobian of D at x; J is symmetric, so it is J v as well."""
+        """J^H v in closed form, with J the Jacobian of D at x. Where D is an exact posterior mean, J is symmetric."""
         self._check(x)
         inner = x.to(self.dtype)
         return self._vjp(inner, per_sample(sigma, inner), v.to(self.dtype)).to(x.dtype)
@@ -91,6 +98,48 @@ class AnalyticPrior(Movable):
         Source: the second-order Tweedie identity; exact where D is the exact posterior mean.
         """
         return over(per_sample(sigma, x) ** 2, x) * self.vjp(x, sigma, v)
+
+    def save(self, path: str | Path, card: dict[str, Any] | None = None) -> None:
+        """Write PATH.safetensors and PATH.json, each whole or not at all.
+
+        Args:
+            path: ending in .safetensors.
+            card: what a user should know: data, licence, validation.
+        """
+        about = {name: getattr(self, name) for name in DESCRIBED}
+        tensors = {name: t.detach().cpu() for name, t in self.tensors().items()}
+        content = {"kind": self.kind, **self.scalars(), **about, **stored(self), "card": card or {}}
+        write_pair(Path(path), tensors, content)
+
+    @classmethod
+    def load(cls: type[P], path: str | Path) -> P:
+        """The prior that `save` wrote.
+
+        Raises:
+            ValueError: files that are missing, altered or of another kind.
+        """
+        content = read_content(Path(path))
+        if content.get("kind") != cls.kind:
+            raise ValueError(f"{path} is a prior of kind {content.get('kind')!r}; load_prior opens every kind.")
+        tensors = read_tensors(Path(path), content.get("sha256"))
+        try:
+            prior = cls.restored(tensors, content)
+            return prior.describe(**{name: as_tuple(content[name]) for name in DESCRIBED})
+        except (KeyError, TypeError) as error:
+            raise not_a_prior(Path(path).with_suffix(".json"), error) from error
+
+    def tensors(self) -> dict[str, Tensor]:
+        """For a file."""
+        raise NotImplementedError(f"{type(self).__name__} has no files.")
+
+    def scalars(self) -> dict[str, Any]:
+        """For the text beside that file: what is not a tensor and not in DESCRIBED."""
+        raise NotImplementedError(f"{type(self).__name__} has no files.")
+
+    @classmethod
+    def restored(cls: type[P], tensors: dict[str, Tensor], scalars: dict[str, Any]) -> P:
+        """The prior made of both."""
+        raise NotImplementedError(f"{cls.__name__} has no files.")
 
     def _vjp(self, x: Tensor, level: Tensor, v: Tensor) -> Tensor:
         raise NotImplementedError(f"{type(self).__name__} must define _vjp(x, level, v).")

@@ -6,6 +6,7 @@ import os
 from pathlib import Path
 from typing import Any
 
+import torch
 from safetensors import SafetensorError
 from safetensors.torch import load, save
 from torch import Tensor
@@ -16,6 +17,11 @@ def write_pair(path: Path, tensors: dict[str, Tensor], content: dict[str, Any]) 
     weights = save({name: t.contiguous() for name, t in tensors.items()})
     content = {"format": 1, **content, "sha256": hashlib.sha256(weights).hexdigest()}
     _write(path.with_suffix(".safetensors"), weights)
+    write_content(path, content)
+
+
+def write_content(path: Path, content: dict[str, Any]) -> None:
+    """Write the JSON part, whole or not at all."""
     _write(path.with_suffix(".json"), (json.dumps(content, indent=2) + "\n").encode())
 
 
@@ -62,6 +68,17 @@ def not_a_prior(card: Path, error: Exception) -> ValueError:
 def as_tuple(value: Any) -> Any:
     """Tuples that JSON turned into lists."""
     return tuple(value) if isinstance(value, list) else value
+
+
+def as_parts(t: Tensor) -> Tensor:
+    """Complex tensors with real and imaginary parts on a last axis, real ones as they are."""
+    return torch.view_as_real(t.resolve_conj()) if t.is_complex() else t
+
+
+def from_parts(t: Tensor, axes: int) -> Tensor:
+    """The tensor of that many axes that `as_parts` took apart, in single precision at least."""
+    wide = t if t.dtype == torch.float64 else t.float()
+    return torch.view_as_complex(wide.contiguous()) if t.ndim > axes else wide
 
 
 def _write(path: Path, data: bytes) -> None:

@@ -143,3 +143,17 @@ def check_orthonormal(rows: Tensor) -> None:
     )
     if error > 1e-4:
         raise ValueError(f"the basis is not orthonormal (its Gram matrix is off by {error:.2g}); use torch.linalg.qr.")
+
+
+def nearest_orthonormal(rows: Tensor) -> Tensor:
+    """The orthonormal rows nearest to rows (..., r, d) that are so up to rounding.
+
+        R <- R + (I - R R^H) R / 2, whose error is squared each time.
+
+    Source: Bjorck and Bowie, An iterative algorithm for computing the best estimate of an orthogonal matrix, 1971.
+    """
+    wide = rows.to(torch.complex128 if rows.is_complex() else torch.float64)
+    one = torch.eye(rows.shape[-2], dtype=wide.dtype, device=rows.device)
+    for _ in range(4):  # from half precision, 1e-2 at worst, to 1e-16 in three
+        wide = wide + (one - wide @ wide.mH) @ wide / 2
+    return wide.to(rows.dtype)

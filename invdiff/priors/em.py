@@ -2,6 +2,7 @@
 
 import torch
 from torch import Generator, Tensor
+from tqdm import tqdm
 
 from invdiff.priors.low_rank_mixture import LowRankMixture
 from invdiff.priors.ppca import probabilistic_pca
@@ -18,6 +19,7 @@ def fit_mixture(
     seed: int = 0,
     zero_mean: bool = False,
     tol: float = 1e-6,
+    progress: bool = False,
 ) -> tuple[LowRankMixture, list[float]]:
     """The mixture that EM reaches for vectors x (N, d), and the mean log-likelihood after each iteration.
 
@@ -26,6 +28,7 @@ def fit_mixture(
         components: K. rank: r of every component.
         iterations: at most this many; fewer when the mean log-likelihood gains less than `tol` per real value.
         seed: of the start, a k-means++ draw.
+        progress: show a bar on a terminal.
         zero_mean: keep the means at 0, and start from the lines through K samples instead of from the samples.
 
     Returns:
@@ -44,7 +47,7 @@ def fit_mixture(
         raise ValueError("all samples are equal; a mixture needs samples that differ.")
     share = _start(x, components, Generator().manual_seed(seed), zero_mean)
     history: list[float] = []
-    for _ in range(iterations):
+    for _ in tqdm(range(iterations), "EM", leave=False, disable=None if progress else True):
         mixture = _maximise(x, share, rank, 1e-6 * spread, zero_mean)
         joint = _log_joint(mixture, x)
         history.append(float(joint.logsumexp(1).mean()))

@@ -5,13 +5,21 @@ network-free denoiser, a start for samplers and the reference every sampler can 
 """
 
 import math
-from typing import Literal
+from typing import Any, Literal
 
 import torch
 from torch import Tensor
 
 from invdiff.priors.analytic import AnalyticPrior, Seed, check_images, extent, noise_for
-from invdiff.priors.covariance import Covariance, Gain, LowRankCovariance, StationaryCovariance, mirrored
+from invdiff.priors.container import as_parts, from_parts
+from invdiff.priors.covariance import (
+    Covariance,
+    Gain,
+    LowRankCovariance,
+    StationaryCovariance,
+    mirrored,
+    nearest_orthonormal,
+)
 from invdiff.priors.ppca import probabilistic_pca
 from invdiff.priors.prior import per_sample
 from invdiff.shapes import dot, over
@@ -27,6 +35,7 @@ class GaussianPrior(AnalyticPrior):
     Source: Wang and Vastola, arXiv 2412.09726; low rank plus floor after Tipping and Bishop, 1999.
     """
 
+    kind = "gaussian"
     mean: Tensor
 
     def __init__(self, mean: Tensor, covariance: Covariance) -> None:
@@ -97,6 +106,31 @@ class GaussianPrior(AnalyticPrior):
             power = (power + mirrored(power)) / 2
         spectrum = torch.fft.fftshift(power, dim=(-2, -1)).to(images.dtype.to_real())
         return cls.stationary(mean[0].expand(images.shape[1:]).to(images.dtype).clone(), spectrum)
+
+    def tensors(self) -> dict[str, Tensor]:
+        """A basis in half precision, the rest in single."""
+        c = self.covariance
+        if isinstance(c, LowRankCovariance):
+            basis = as_parts(c.basis.unflatten(1, c.shape)).half()
+            own = {"basis": basis, "variances": c.spectrum[0, :-1].float(), "floor": c.spectrum[0, -1:].float()}
+        elif isinstance(c, StationaryCovariance):
+            own = {"spectrum": torch.fft.fftshift(c.power[0], dim=(-2, -1)).float()}
+        else:
+            raise TypeError(f"a covariance of type {type(c).__name__} has no files; low-rank and stationary ones do.")
+        return {"mean": as_parts(self.mean[0]).float(), **own}
+
+    def scalars(self) -> dict[str, Any]:
+        return {"complex": self.complex}
+
+    @classmethod
+    def restored(cls, tensors: dict[str, Tensor], scalars: dict[str, Any]) -> "GaussianPrior":
+        """A basis is made orthonormal again after its rounding."""
+        mean = from_parts(tensors["mean"], 3)
+        if "spectrum" in tensors:
+            return cls.stationary(mean, tensors["spectrum"])
+        basis = from_parts(tensors["basis"], 4)
+        basis = nearest_orthonormal(basis.flatten(1)).reshape(basis.shape)
+        return cls.low_rank(mean, basis, tensors["variances"], float(tensors["floor"]))
 
     def forward(self, x: Tensor, level: Tensor) -> Tensor:
         return self.mean + self.covariance.filter(_wiener(level), x - self.mean)

@@ -3,10 +3,14 @@
 w_k(x) is proportional to w_k N(x; mu_k, C_k + sigma^2 I), taken as a log-sum-exp in double precision.
 """
 
+from typing import Any
+
 import torch
 from torch import Tensor
 
 from invdiff.priors.analytic import AnalyticPrior, Seed, check_images, extent, noise_for
+from invdiff.priors.container import as_parts, from_parts
+from invdiff.priors.covariance import nearest_orthonormal
 from invdiff.priors.em import fit_mixture
 from invdiff.priors.gaussian import GaussianPrior
 from invdiff.priors.low_rank_mixture import LowRankMixture
@@ -23,6 +27,8 @@ class GaussianMixturePrior(AnalyticPrior):
         weights: (K,), summing to 1. means: (K, C, H, W), real or complex. bases: (K, r, C, H, W), orthonormal for each
             k; r may be 0. variances: (K, r). floors: (K,). Variances are per real component.
     """
+
+    kind = "gaussian-mixture"
 
     def __init__(self, weights: Tensor, means: Tensor, bases: Tensor, variances: Tensor, floors: Tensor) -> None:
         if means.ndim != 4 or bases.ndim != 5 or means.shape[1:] != bases.shape[2:]:
@@ -75,6 +81,24 @@ class GaussianMixturePrior(AnalyticPrior):
         )
         prior.history = history
         return prior.describe(range=extent(images))
+
+    def tensors(self) -> dict[str, Tensor]:
+        """In single precision: responsibilities rest on small differences of log-densities."""
+        m = self.mixture
+        flat = {"weights": m.weights, "variances": m.variances, "floors": m.floors}
+        means, bases = m.means.unflatten(1, self._image), m.bases.unflatten(2, self._image)
+        return {name: t.float() for name, t in (flat | {"means": as_parts(means), "bases": as_parts(bases)}).items()}
+
+    def scalars(self) -> dict[str, Any]:
+        return {"complex": self.complex}
+
+    @classmethod
+    def restored(cls, tensors: dict[str, Tensor], scalars: dict[str, Any]) -> "GaussianMixturePrior":
+        """Weights sum to 1 and bases are orthonormal again after their rounding."""
+        weights, variances, floors = (tensors[name].double() for name in ("weights", "variances", "floors"))
+        means, bases = from_parts(tensors["means"].double(), 4), from_parts(tensors["bases"].double(), 5)
+        bases = nearest_orthonormal(bases.flatten(2)).reshape(bases.shape)
+        return cls(weights / weights.sum(), means, bases, variances, floors)
 
     def __len__(self) -> int:
         return len(self.mixture.weights)

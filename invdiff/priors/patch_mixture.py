@@ -5,14 +5,14 @@ divides by the number of patches over each pixel.
 """
 
 from collections.abc import Sequence
-from pathlib import Path
 from typing import Any
 
 import torch
 from torch import Generator, Tensor
 
 from invdiff.priors.analytic import AnalyticPrior, check_images, extent
-from invdiff.priors.container import as_tuple, not_a_prior, read_content, read_tensors, write_pair
+from invdiff.priors.container import as_parts, from_parts
+from invdiff.priors.covariance import nearest_orthonormal
 from invdiff.priors.em import fit_mixture
 from invdiff.priors.low_rank_mixture import LowRankMixture
 from invdiff.priors.patches import patch_grid, random_patches
@@ -35,6 +35,8 @@ class PatchMixturePrior(AnalyticPrior):
     Source: Zoran and Weiss, From learning models of natural image patches to whole image restoration, 2011. We average
         the posterior means once at the known sigma, instead of alternating with an increasing weight of the patches.
     """
+
+    kind = "patch-mixture"
 
     def __init__(self, mixture: LowRankMixture, patch: int = 8, stride: int = 2, is_complex: bool = False) -> None:
         if mixture.means.shape[1] != patch**2:
@@ -61,6 +63,7 @@ class PatchMixturePrior(AnalyticPrior):
         patches: int = 50_000,
         iterations: int = 25,
         seed: int = 0,
+        progress: bool = False,
     ) -> "PatchMixturePrior":
         """Expectation maximisation on patches drawn at random places and in all eight poses.
 
@@ -68,6 +71,7 @@ class PatchMixturePrior(AnalyticPrior):
             images: (N, 1, H, W), or (1, H, W) of several sizes. Complex patches are turned to a random phase, and their
                 means are 0.
             patches: how many are drawn; the time grows with it, with components and with iterations.
+            progress: show a bar on a terminal.
 
         The level of a patch stays in it: means and covariances hold the local brightness, so that D is shrunk towards
         the mean of the images when sigma is large.
@@ -82,7 +86,14 @@ class PatchMixturePrior(AnalyticPrior):
         if is_complex:
             x = x * torch.exp(2j * torch.pi * torch.rand(patches, 1, generator=generator)).to(x)
         mixture, history = fit_mixture(
-            x, components, rank, iterations=iterations, seed=seed, zero_mean=is_complex, tol=1e-4
+            x,
+            components,
+            rank,
+            iterations=iterations,
+            seed=seed,
+            zero_mean=is_complex,
+            tol=1e-4,
+            progress=progress,
         )
         prior = cls(mixture.float(), patch, stride, is_complex)
         prior.history = history
@@ -136,42 +147,24 @@ class PatchMixturePrior(AnalyticPrior):
             window=self.window,
         )
 
-    def save(self, path: str | Path, card: dict[str, Any] | None = None) -> None:
-        """Write PATH.safetensors, bases in half precision (0.15 MB by default), and PATH.json.
-
-        Args:
-            path: ending in .safetensors.
-            card: what a user should know: data, licence, validation.
-        """
+    def tensors(self) -> dict[str, Tensor]:
+        """Bases in half precision, 0.15 MB by default."""
         m = self.mixture
-        tensors = {"weights": m.weights, "means": _parts(m.means), "variances": m.variances, "floors": m.floors}
-        tensors = {name: t.float().cpu() for name, t in tensors.items()} | {"bases": _parts(m.bases).half().cpu()}
-        about = {name: getattr(self, name) for name in _ABOUT}
-        write_pair(Path(path), tensors, {"kind": "patch-mixture", **about, "card": card or {}})
+        full = {"weights": m.weights, "means": as_parts(m.means), "variances": m.variances, "floors": m.floors}
+        return {name: t.float() for name, t in full.items()} | {"bases": as_parts(m.bases).half()}
+
+    def scalars(self) -> dict[str, Any]:
+        return {"patch": self.patch, "stride": self.stride, "complex": self.complex}
 
     @classmethod
-    def load(cls, path: str | Path) -> "PatchMixturePrior":
-        """The prior that `save` wrote; bases are made orthonormal again after their rounding.
-
-        Raises:
-            ValueError: files that are missing, altered or of another kind.
-        """
-        content = read_content(Path(path))
-        if content.get("kind") != "patch-mixture":
-            raise ValueError(f"{path} is a prior of kind {content.get('kind')!r}; load_prior opens every kind.")
-        tensors = read_tensors(Path(path), content.get("sha256"))
-        try:
-            about = {name: as_tuple(content[name]) for name in _ABOUT}
-            weights, means, bases, variances, floors = (tensors[name].float() for name in _TENSORS)
-        except KeyError as error:
-            raise not_a_prior(Path(path).with_suffix(".json"), error) from error
-        bases = _orthonormal(_whole(bases, 3))
-        mixture = LowRankMixture(weights / weights.sum(), _whole(means, 2), bases, variances, floors)
-        prior = cls(mixture, about.pop("patch"), about.pop("stride"), about.pop("complex"))
-        return prior.describe(**about)
+    def restored(cls, tensors: dict[str, Tensor], scalars: dict[str, Any]) -> "PatchMixturePrior":
+        """Bases are made orthonormal again after their rounding."""
+        weights, means, bases, variances, floors = (tensors[name].float() for name in _TENSORS)
+        bases = nearest_orthonormal(from_parts(bases, 3))
+        mixture = LowRankMixture(weights / weights.sum(), from_parts(means, 2), bases, variances, floors)
+        return cls(mixture, *(scalars[name] for name in ("patch", "stride", "complex")))
 
 
-_ABOUT = ("patch", "stride", "complex", "range", "sigma_min", "sigma_max", "domain", "percentile", "window")
 _TENSORS = ("weights", "means", "bases", "variances", "floors")
 
 
@@ -227,20 +220,3 @@ def _circular(m: LowRankMixture) -> LowRankMixture:
         m.weights, torch.zeros_like(m.means), bases.to(m.bases), variances.to(m.variances), m.floors / 2
     )
     return out
-
-
-def _orthonormal(bases: Tensor) -> Tensor:
-    """The nearest orthonormal rows."""
-    u, _, vh = torch.linalg.svd(
-        bases.double() if not bases.is_complex() else bases.to(torch.complex128), full_matrices=False
-    )
-    return (u @ vh).to(bases.dtype)
-
-
-def _parts(t: Tensor) -> Tensor:
-    """Complex tensors with real and imaginary parts on a last axis."""
-    return torch.view_as_real(t.resolve_conj()) if t.is_complex() else t
-
-
-def _whole(t: Tensor, axes: int) -> Tensor:
-    return torch.view_as_complex(t.contiguous()) if t.ndim > axes else t

@@ -1,6 +1,6 @@
 """The prior protocol: a denoiser D(x; sigma) = E[x0 | x0 + sigma n = x] in the variance-exploding convention."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Protocol, runtime_checkable
 
 import torch
@@ -27,7 +27,11 @@ class Prior(Protocol):
             from the data. None: images are in the units the prior was fitted in.
         window: where set, the physical values (low, high) that `range` stands for (CT: mm^-1).
 
-    Optional: `vjp(x, sigma, v)` = J^H v with J the Jacobian of D in x, where a closed form beats autograd.
+    Optional: `sigma_start`, the level where draws without data begin if `sigma_max` is too low to hide an image;
+    `vjp(x, sigma, v)` = J^H v with J the Jacobian of D in x, where a closed form beats autograd;
+    `teleport(x, sigmas)` = (x', rest), x taken in closed form down the first of the decreasing noise levels, see the
+    function `teleport`; `recognise(images)`, which raises a ValueError for rough images (B, C, H, W) that
+    are unlike those it knows; `check(images)`, which reports on clean or reconstructed ones, see `Checkable`.
     """
 
     shape: tuple[int | None, ...] | None
@@ -66,6 +70,20 @@ def denoise_vjp(prior: Prior, x: Tensor, sigma: Tensor | float) -> tuple[Tensor,
         return grad
 
     return x0.detach(), pull
+
+
+def teleport(prior: Prior, x: Tensor, sigmas: Sequence[float]) -> tuple[Tensor, list[float]]:
+    """x at the level sigmas[0], and the levels, once the prior has passed those whose ODE it can solve in closed form.
+
+    Uses the prior's own `teleport` where it has one; of other priors nothing changes.
+
+    Source: Wang and Vastola, arXiv 2412.09726.
+    """
+    own = getattr(prior, "teleport", None)
+    if own is None:
+        return x, list(sigmas)
+    x, rest = own(x, sigmas)
+    return x, rest
 
 
 def per_sample(sigma: Tensor | float, x: Tensor) -> Tensor:

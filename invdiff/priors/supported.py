@@ -1,10 +1,12 @@
 """m D(x; sigma): a prior that knows where the image is zero."""
 
+from collections.abc import Sequence
 from typing import Any
 
+import torch
 from torch import Tensor
 
-from invdiff.priors.prior import Prior, Pullback, denoise_vjp
+from invdiff.priors.prior import Prior, Pullback, denoise_vjp, teleport
 
 
 class Supported:
@@ -25,3 +27,8 @@ class Supported:
     def denoise_vjp(self, x: Tensor, sigma: Tensor | float) -> tuple[Tensor, Pullback]:
         x0, pull = denoise_vjp(self.prior, x, sigma)
         return x0 * self.support, lambda v: pull(v * self.support)
+
+    def teleport(self, x: Tensor, sigmas: Sequence[float]) -> tuple[Tensor, list[float]]:
+        """Outside the support D = 0, whose flow is x sigma / sigma_0."""
+        inside, rest = teleport(self.prior, x, sigmas)
+        return torch.where(self.support, inside, x * (rest[0] / sigmas[0])), rest

@@ -4,7 +4,7 @@ import pytest
 import torch
 
 from invdiff.diffusion.precondition import edm, edm_weight
-from invdiff.diffusion.step import ancestral, ddim, renoise
+from invdiff.diffusion.step import ancestral, ddim, multistep, renoise
 from invdiff.random import Noise
 
 N = 40_000  # draws; standard errors of a standard deviation are then 0.35 per cent
@@ -39,6 +39,16 @@ def test_deterministic_ddim_is_the_euler_step_of_the_probability_flow() -> None:
     x, x0, noise = torch.randn(1, 1, 3, 3), torch.randn(1, 1, 3, 3), Noise([0])
     euler = x + (0.4 - 1.5) * (x - x0) / 1.5
     torch.testing.assert_close(ddim(x, x0, x0, 1.5, 0.4, 0.0, noise), euler)
+
+
+def test_the_multistep_is_euler_without_a_past_and_carries_a_trend_on() -> None:
+    x, x0, before = (torch.randn(1, 1, 3, 3, generator=torch.Generator().manual_seed(i)) for i in range(3))
+    torch.testing.assert_close(multistep(x, x0, None, 1.5, 0.4, 0.0), ddim(x, x0, x0, 1.5, 0.4, 0.0, Noise([0])))
+    torch.testing.assert_close(multistep(x, x0, x0, 1.5, 0.4, 0.7), ddim(x, x0, x0, 1.5, 0.4, 0.0, Noise([0])))
+    # equal steps in log sigma: the estimate half a step ahead
+    ahead = x0 + (x0 - before) / 2
+    torch.testing.assert_close(multistep(x, x0, before, 1.5, 0.4, 1.0), ahead + 0.4 / 1.5 * (x - ahead))
+    assert multistep(x, x0, before, 1.5, 0.0, 1.0) is x0
 
 
 def test_preconditioning_identities() -> None:
