@@ -1,69 +1,118 @@
-"""From stored magnitude slices to complex training images: geometry, contrast, smooth phase, noise-free.
+"""x = phase(contrast(pose(u))): random geometry, contrast and smooth phase on a batch, on any device.
 
-Everything runs on a batch and draws from one `torch.Generator`, so that training can resume to the bit.
+u: (B, C, H, W), one channel for magnitudes or real images, two for real and imaginary part. Every function draws its
+numbers row by row (`Draws`), so that a row does not depend on the others.
 """
 
 import math
+from collections.abc import Sequence
+from dataclasses import dataclass
 
 import torch
 import torch.nn.functional as F
-from torch import Generator, Tensor
+from torch import Tensor
+
+from invdiff.training.config import Augment
+from invdiff.training.draws import Draws
 
 
-def uniform(low: float, high: float, shape: tuple[int, ...], generator: Generator) -> Tensor:
-    return low + (high - low) * torch.rand(shape, generator=generator)
+@dataclass(frozen=True)
+class Pose:
+    """Where the output lies in each stored image.
 
-
-def geometry(x: Tensor, size: int, scale: tuple[float, float], generator: Generator, shift: float = 0.05) -> Tensor:
-    """Random flip, quarter turn, rotation (10 degrees), scale and shift; (B, 1, H, W) to (B, 1, size, size).
-
-    `scale` is the range of output pixels per input pixel. Sampled at twice the output resolution and averaged 2x2,
-    so that shrinking does not alias. Outside the slice is zero. `shift` is in units of the output side.
+    turn: (B, 2, 2), output pixels to stored pixels. centre: (B, 2), (x, y) of the output window in its own half sides.
+    size: side of the output. oversample: samples per output pixel and axis.
     """
-    batch, _, height, width = x.shape
-    zoom = torch.exp(uniform(math.log(scale[0]), math.log(scale[1]), (batch,), generator))
-    angle = uniform(-10, 10, (batch,), generator) * math.pi / 180
-    angle = angle + (math.pi / 2) * torch.randint(0, 4, (batch,), generator=generator)
-    flip = 1 - 2.0 * torch.randint(0, 2, (batch,), generator=generator)
-    offset = uniform(-shift, shift, (batch, 2), generator) * 2
-    cos, sin = angle.cos() * size / zoom, angle.sin() * size / zoom
-    rows = torch.stack([flip * cos / width, -flip * sin / width, sin / height, cos / height], 1).view(-1, 2, 2)
-    theta = torch.cat([rows, rows @ offset[:, :, None]], 2)
-    grid = F.affine_grid(theta, [batch, 1, 2 * size, 2 * size], align_corners=False)
-    return F.avg_pool2d(F.grid_sample(x, grid, align_corners=False), 2).clamp_(min=0)
+
+    turn: Tensor
+    centre: Tensor
+    size: int
+    oversample: int
 
 
-def contrast(x: Tensor, generator: Generator) -> Tensor:
-    """Random gamma, smooth multiplicative bias field and overall gain on (B, 1, H, W) with values about [0, 1]."""
-    batch = (x.shape[0], 1, 1, 1)
-    gamma = torch.exp(uniform(-0.4, 0.4, batch, generator))
-    gain = torch.exp(uniform(-0.35, 0.2, batch, generator))
-    bias = torch.exp(0.25 * smooth_field(x.shape, 3, generator))
-    return x.clamp(min=0) ** gamma * gain * bias
+def draw_pose(draw: Draws, augment: Augment, size: int, scale: tuple[float, float], shift: float) -> Pose:
+    """Random flip, quarter turn, rotation, scale (output pixels per stored pixel) and shift (in output sides)."""
+    zoom = torch.exp(draw.uniform(math.log(scale[0]), math.log(scale[1])))
+    angle = draw.uniform(-augment.rotation, augment.rotation) * math.pi / 180
+    if augment.quarter_turns:
+        angle = angle + math.pi / 2 * draw.below(4)
+    flip = 1 - 2.0 * draw.below(2) if augment.flip else torch.ones_like(angle)
+    centre = 2 * draw.uniform(-shift, shift, 2)
+    cos, sin = angle.cos() / zoom, angle.sin() / zoom
+    turn = torch.stack([flip * cos, -flip * sin, sin, cos], 1).view(-1, 2, 2)
+    return Pose(turn, centre, size, max(2, round(1 / scale[0])))
 
 
-def smooth_field(shape: torch.Size | tuple[int, ...], knots: int, generator: Generator) -> Tensor:
-    """A random field of unit variance at its knots: `knots` x `knots` normal values, interpolated bicubically."""
-    values = torch.randn((shape[0], 1, knots, knots), generator=generator)
-    return F.interpolate(values, size=shape[-2:], mode="bicubic", align_corners=True)
+def resample(u: Sequence[Tensor], pose: Pose) -> Tensor:
+    """Stored images (C, H, W), of any sizes, through their poses: (B, C, size, size).
+
+    Bilinear at `oversample` points per output pixel and axis, averaged, so that shrinking does not alias. Outside the
+    stored image is 0.
+    """
+    out = pose.turn.new_empty(len(u), u[0].shape[0], pose.size, pose.size)
+    for shape in dict.fromkeys(image.shape for image in u):
+        rows = [i for i, image in enumerate(u) if image.shape == shape]
+        out[rows] = _resample(torch.stack([u[i] for i in rows]).to(out), pose, rows)
+    return out
 
 
-def smooth_phase(shape: torch.Size | tuple[int, ...], generator: Generator) -> Tensor:
+def _resample(u: Tensor, pose: Pose, rows: list[int]) -> Tensor:
+    side = pose.size * pose.oversample
+    stored = torch.tensor([u.shape[-1], u.shape[-2]], dtype=u.dtype, device=u.device)
+    turn = pose.turn[rows] * pose.size / stored[:, None]  # half sides of the output to half sides of the stored image
+    theta = torch.cat([turn, turn @ pose.centre[rows][:, :, None]], 2)
+    grid = F.affine_grid(theta, [*u.shape[:2], side, side], align_corners=False)
+    return F.avg_pool2d(F.grid_sample(u, grid, align_corners=False), pose.oversample)
+
+
+def coordinates(pose: Pose, full: int) -> Tensor:
+    """Where the pixels of a window lie in a full image of side `full`, (B, 2, size, size): x, y with edges at -1, 1.
+
+    A full image covers all of it, wherever the anatomy was shifted to.
+    """
+    size = pose.size
+    line = (2 * torch.arange(size, device=pose.turn.device) + 1 - size) / size
+    own = torch.stack([line.expand(size, size), line[:, None].expand(size, size)])
+    if size == full:
+        return own.expand(len(pose.turn), 2, size, size)
+    return (own + pose.centre[:, :, None, None]) * (size / full)
+
+
+def contrast(u: Tensor, draw: Draws, augment: Augment) -> Tensor:
+    """|u|^(gamma - 1) u, times a gain and a smooth multiplicative bias field."""
+    factor = torch.exp(draw.uniform(*augment.gain, 1, 1, 1))
+    if augment.gamma:
+        gamma = torch.exp(draw.uniform(-augment.gamma, augment.gamma, 1, 1, 1))
+        size = torch.linalg.vector_norm(u, dim=1, keepdim=True).clamp(min=1e-8)
+        factor = factor * size ** (gamma - 1)
+    if augment.bias:
+        factor = factor * torch.exp(augment.bias * smooth_field(draw, 3, u.shape[-2:]))
+    return u * factor
+
+
+def smooth_field(draw: Draws, knots: int, shape: tuple[int, ...]) -> Tensor:
+    """A random field of unit variance at its knots: knots x knots normal values, bicubic between, (B, 1, H, W)."""
+    return F.interpolate(draw.normal(1, knots, knots), size=shape, mode="bicubic", align_corners=True)
+
+
+def smooth_phase(draw: Draws, shape: tuple[int, ...]) -> Tensor:
     """Phase in radians, (B, 1, H, W): a constant, a ramp of up to one turn, and a smooth field of random strength.
 
-    About what shim, receive coil and echo shift leave in a brain image; one image in eight is left real.
+    About what shim, receive coil and echo shift leave in a brain image; one image in eight is left as it is.
     """
-    batch, height, width = shape[0], shape[-2], shape[-1]
-    column = (batch, 1, 1, 1)
-    constant = uniform(-math.pi, math.pi, column, generator)
-    y = torch.linspace(-0.5, 0.5, height)[:, None]
-    x = torch.linspace(-0.5, 0.5, width)
-    ramp = 2 * math.pi * (uniform(-1, 1, column, generator) * y + uniform(-1, 1, column, generator) * x)
-    bend = uniform(0, 1.5, column, generator) * smooth_field(shape, 4, generator)
-    real = torch.rand(column, generator=generator) < 0.125
-    return torch.where(real, torch.zeros_like(bend), constant + ramp + bend)
+    y = torch.linspace(-0.5, 0.5, shape[0], device=draw.device)[:, None]
+    x = torch.linspace(-0.5, 0.5, shape[1], device=draw.device)
+    constant = draw.uniform(-math.pi, math.pi, 1, 1, 1)
+    ramp = 2 * math.pi * (draw.uniform(-1, 1, 1, 1, 1) * y + draw.uniform(-1, 1, 1, 1, 1) * x)
+    bend = draw.uniform(0, 1.5, 1, 1, 1) * smooth_field(draw, 4, shape)
+    left = draw.uniform(0, 1, 1, 1, 1) < 0.125
+    return torch.where(left, torch.zeros_like(bend), constant + ramp + bend)
 
 
-def complex_channels(magnitude: Tensor, phase: Tensor) -> Tensor:
-    """m exp(i p) as two real channels, (B, 2, H, W)."""
-    return torch.cat([magnitude * phase.cos(), magnitude * phase.sin()], 1)
+def turn_phase(u: Tensor, phase: Tensor) -> Tensor:
+    """u exp(i phase) as two real channels, (B, 2, H, W); a single channel is a magnitude."""
+    cos, sin = phase.cos(), phase.sin()
+    if u.shape[1] == 1:
+        return torch.cat([u * cos, u * sin], 1)
+    re, im = u.chunk(2, 1)
+    return torch.cat([re * cos - im * sin, re * sin + im * cos], 1)

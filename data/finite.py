@@ -1,0 +1,26 @@
+"""max |value| < infinity: measurements and images with NaN or infinity are refused where they are read."""
+
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from invdiff.data.errors import DataError
+
+
+def refuse_nonfinite(values: NDArray[np.generic], path: Path, dataset: str | None, i: int | None) -> None:
+    """Refuse one slice that holds NaN or infinity.
+
+    Raises:
+        DataError: says how many, and where the first is.
+    """
+    bad = ~np.isfinite(values)
+    if bad.any():
+        first = tuple(int(n) for n in np.argwhere(bad)[0])
+        raise DataError(
+            f"{int(bad.sum())} of {bad.size} values are NaN, infinite or beyond float32, the first at {first}; "
+            "repair or leave out the slice.",
+            path=path,
+            dataset=dataset,
+            slice=i,
+        )
