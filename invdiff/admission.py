@@ -7,6 +7,7 @@ from invdiff.operators.base import LinearOperator, Operator
 from invdiff.priors.prior import Prior, fits
 from invdiff.shapes import check_shape
 from invdiff.solvers.method import Method
+from invdiff.units import Units
 
 
 def admit(y: Tensor, op: Operator, prior: Prior | None, method: Method, name: str) -> None:
@@ -42,6 +43,26 @@ def admit(y: Tensor, op: Operator, prior: Prior | None, method: Method, name: st
         raise ValueError(f"{name} needs a prior. Pass prior=invdiff.load_prior('brain-mri'), or use cg, wavelet or tv.")
     if prior is not None and method.prior:
         _prior(prior, op, y)
+
+
+@torch.no_grad()
+def recognise(y: Tensor, op: Operator, prior: Prior, units: Units) -> None:
+    """Show a rough image, in the prior's units, to a prior that checks what it is given.
+
+    The rough image is the prior's mean, corrected by what y says of it: where nothing was measured the prior has no
+    reason to object.
+
+    Raises:
+        ValueError: the prior refuses the image, or y behind a non-linear operator shows none.
+    """
+    check = getattr(prior, "recognise", None)
+    if check is None:
+        return
+    if not isinstance(op, LinearOperator):
+        raise ValueError(f"this prior is for aligned images, and {op.name}, not linear, shows none. Use another prior.")
+    zero = torch.zeros((len(y), *op.shape_in), dtype=torch.complex64 if prior.complex else torch.float32)
+    mean = units.to_physical(prior(zero.to(y.device), prior.sigma_max))
+    check(units.to_prior(mean + op.reference_image(y - op(mean))))
 
 
 def _prior(prior: Prior, op: Operator, y: Tensor) -> None:

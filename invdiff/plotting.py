@@ -91,6 +91,20 @@ def plot_result(result: Result, truth: Tensor | npt.ArrayLike | None = None) -> 
     return figure
 
 
+def gallery(panels: Sequence[Panel], columns: int, title: str = "") -> Figure:
+    """Images row by row, each on its own scale from 0 to its maximum."""
+    rows = -(-len(panels) // columns)
+    figure = _figure(1.7 * columns, 2.05 * rows + 0.4)
+    axes = figure.subplots(rows, columns, squeeze=False).flatten()
+    for axis, panel in zip(axes, panels, strict=False):
+        _show(axis, panel.image, float(panel.image.max()), panel.title, panel.caption)
+    for axis in axes[len(panels) :]:
+        axis.axis("off")
+    if title:
+        figure.suptitle(title, fontsize=11)
+    return figure
+
+
 def save_figure(figure: Figure, path: Path, dpi: int = 150) -> None:
     """Write the figure whole or not at all; the suffix of `path` gives the format."""
     temporary = path.with_name(f".{path.stem}.partial{path.suffix}")

@@ -26,6 +26,7 @@ class Result:
     chi2: |A x - y|^2 / (m sigma_y^2), (B,), m the number of real measured values; about 1 where x explains the data to
         the noise; None without sigma_y. sigma_y: (B,), as given or estimated, in the units of y.
     units: the affine map used. seed: of the random streams. status: a sentence. reference: BibTeX of the method.
+    skipped: noise levels passed in closed form (teleportation), each at least one evaluation saved.
     """
 
     x: Tensor
@@ -44,6 +45,7 @@ class Result:
     seed: int
     status: str
     reference: str = field(repr=False)
+    skipped: int = 0
 
     def save(self, path: str | Path) -> Path:
         """Write images and record to HDF5, whole or not at all; returns the path."""
@@ -51,7 +53,8 @@ class Result:
         arrays = {"x": self.x, "samples": self.samples, "std": self.std, "misfit": self.misfit, "chi2": self.chi2}
         arrays |= {"sigma_y": self.sigma_y, "scale": self.units.scale, "offset": self.units.offset}
         record = {
-            k: getattr(self, k) for k in ("method", "options", "nfe", "vjps", "seconds", "seed", "status", "reference")
+            k: getattr(self, k)
+            for k in ("method", "options", "nfe", "vjps", "skipped", "seconds", "seed", "status", "reference")
         }
         temporary = path.with_name(path.name + ".partial")
         try:

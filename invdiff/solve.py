@@ -2,17 +2,19 @@
 
 import inspect
 import time
+import warnings
 from collections.abc import Callable
 from typing import Any
 
 import torch
 from torch import Generator, Tensor
 
-from invdiff.admission import admit
+from invdiff.admission import admit, recognise
 from invdiff.checks import nearest, require
 from invdiff.monitor import Monitor
 from invdiff.operators.base import LinearOperator, Operator
 from invdiff.priors.counted import Counted
+from invdiff.priors.mismatch import PriorMismatch, check
 from invdiff.priors.prior import Prior
 from invdiff.priors.supported import Supported
 from invdiff.random import Noise, streams
@@ -63,6 +65,11 @@ def solve(
     Raises:
         ValueError, TypeError: before the first step, with what to change.
         Diverged: an iterate is no longer finite; names the step.
+
+    Warns:
+        PriorMismatch: the reconstruction is not of the kind of images that the prior was made for. Looking costs three
+            evaluations per measurement, for priors with reference statistics, which nfe does not count; what it finds
+            is in the status.
     """
     chosen, name = _look_up(method)
     resolved = _bind(chosen, name, options)
@@ -70,6 +77,8 @@ def solve(
     admit(y, op, prior, chosen, name)
     level = _noise_level(y, op, sigma_y, chosen, name)
     units = find_units(y, op, prior if chosen.prior else None, scale)
+    if prior is not None and chosen.prior:
+        recognise(y, op, prior, units)
     noise, number = streams(seed, len(y), num_samples, y.device)
     counted = None if prior is None else Counted(prior if op.support is None else Supported(prior, op.support))
     monitor = Monitor(name, units, progress, callback)
@@ -80,7 +89,9 @@ def solve(
         x = torch.cat([out.reshape(len(y), -1, *op.shape_in) for out in outputs], 1)
         samples = units.repeat(num_samples).to_physical(x.flatten(0, 1)).unflatten(0, (len(y), num_samples))
         monitor.finish(samples)
+    strange = _strange(prior, x[:, 0]) if chosen.prior else ""
     mean, std = statistics(samples)
+    skipped = counted.skipped // len(groups) if counted else 0
     return Result(
         x=mean,
         samples=samples,
@@ -96,8 +107,9 @@ def solve(
         sigma_y=level,
         units=units,
         seed=number,
-        status=f"finished after {monitor.steps} steps" + _unseen(op),
+        status=f"finished after {monitor.steps} steps" + _passed(skipped) + _unseen(op) + strange,
         reference=chosen.reference,
+        skipped=skipped,
     )
 
 
@@ -167,6 +179,20 @@ def _run(
     if isinstance(op, LinearOperator):
         return method.function(y, op, prior, **arguments, **options)
     return method.function(y, op.affine(units.scale, units.offset), prior, **arguments, **options)
+
+
+def _passed(skipped: int) -> str:
+    return f"; {skipped} more noise levels passed in closed form, without evaluations" if skipped else ""
+
+
+def _strange(prior: Any, x: Tensor) -> str:
+    """What the prior, where it knows its own images, says of the reconstruction, (B, C, H, W) in its units."""
+    if getattr(prior, "reference_statistics", None) is None:
+        return ""
+    report = check(prior, x)
+    if not report.ok:
+        warnings.warn(report.sentence, PriorMismatch, stacklevel=3)
+    return f"; {report.sentence}" if report.sentence else ""
 
 
 def _unseen(op: Operator) -> str:

@@ -1,5 +1,6 @@
 """The front door: what it refuses, what it promises of seeds, batches and scales, what it reports."""
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +13,7 @@ import invdiff
 from invdiff.operators import CartesianMRI, Identity, Inpainting, RealToComplex
 from invdiff.operators.base import Operator
 from invdiff.priors.gaussian import GaussianPrior
+from invdiff.priors.mismatch import PriorMismatch, reference_statistics
 from invdiff.priors.prior import Prior
 from invdiff.random import Noise
 from invdiff.units import Units
@@ -297,3 +299,40 @@ def test_a_scale_far_from_what_the_prior_knows_is_warned_of_with_the_ratio(scale
         invdiff.solve(measured(), mri(), gaussian(99.5), "dds", sigma_y=0.1, steps=2, scale=scale)
     with pytest.warns(UserWarning, match="times as bright"):
         invdiff.solve(scale * measured(), mri(), gaussian(), "dds", sigma_y=0.1 * scale, steps=2)
+
+
+def knowing(gain: float = 0.0, spread: float = 1.0) -> GaussianPrior:
+    """A prior with statistics of its own draws, recorded `gain` dB too high and `spread` times too wide."""
+    prior = gaussian()
+    prior.domain = "draws of a Gaussian"
+    known = reference_statistics(prior, prior.sample(60, 3))
+    low, median, high = known.gain
+    prior.reference_statistics = replace(
+        known, gain=(low + gain - 2, median + gain, high + gain), spread=tuple(spread * v for v in known.spread)
+    )
+    return prior
+
+
+def test_an_image_of_the_prior_passes_and_is_not_counted() -> None:
+    options: dict[str, Any] = {"sigma_y": 0.1, "seed": 0, "steps": 6, "num_samples": 2}
+    plain = invdiff.solve(measured(), mri(), gaussian(), "dds", **options)
+    result = invdiff.solve(measured(), mri(), knowing(), "dds", **options)
+    assert "prior" not in result.status
+    assert torch.equal(result.x, plain.x)
+    assert result.nfe == plain.nfe == 6
+
+
+def test_an_image_of_another_kind_is_warned_of_and_named_in_the_status() -> None:
+    options: dict[str, Any] = {"sigma_y": 0.1, "seed": 0, "steps": 6}
+    with pytest.warns(PriorMismatch, match=r"not what the prior knows \(draws of a Gaussian\)") as caught:
+        result = invdiff.solve(measured(), mri(), knowing(gain=20.0), "dds", **options)
+    assert result.status.startswith("finished after 6 steps; 2 of 2 images, the worst: not what")
+    assert caught[0].filename == __file__
+    with pytest.warns(PriorMismatch, match="not scaled as those the prior knows"):
+        result = invdiff.solve(measured(), mri(), knowing(spread=9.0), "dds", **options)
+    assert result.status.endswith("check the scale")
+
+
+def test_methods_without_a_prior_are_not_judged_by_it() -> None:
+    result = invdiff.solve(measured(), mri(), knowing(gain=20.0), "cg", sigma_y=0.1)
+    assert "prior" not in result.status

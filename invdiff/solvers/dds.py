@@ -24,7 +24,7 @@ from invdiff.diffusion.step import ddim
 from invdiff.operators.base import LinearOperator
 from invdiff.priors.prior import Prior
 from invdiff.random import Noise
-from invdiff.solvers.method import Callback, operator_norm, start
+from invdiff.solvers.method import Callback, depart, operator_norm
 
 REFERENCE = """@inproceedings{chung2024dds,
   title = {Decomposed Diffusion Sampler for Accelerating Large-Scale Inverse Problems},
@@ -42,31 +42,34 @@ def dds(
     noise: Noise,
     callback: Callback,
     sigma_y: Tensor | None = None,
-    steps: int = 50,
+    steps: int = 100,
     grid: str = "karras",
     eta: float = 1.0,
     gamma: float | None = None,
     inner: int = 5,
+    teleport: bool = True,
 ) -> Tensor:
     """Reconstruct y (B, *op.shape_out) in the prior's units; returns (B, *op.shape_in).
 
     Args:
-        steps: noise levels; each costs one evaluation. grid: their spacing, "karras" or the paper's "vp".
+        steps: noise levels; each costs one evaluation. On training slices of brain-mri, 4x single-coil, 25, 50 and 100
+            gave 26.3, 27.7 and 28.4 dB. grid: their spacing, "karras" or the paper's "vp".
         eta: share of fresh noise in the step (0.85 in the released code; 1 was better by up to
             0.4 dB on training slices of brain-mri at two noise levels).
         gamma: trust in the data, in units of 1/|A|^2. None: (0.05 / sigma_y)^2, at most 1e4; 1 without sigma_y.
         inner: conjugate-gradient steps M per level, where there is no closed form.
+        teleport: begin below the levels that the prior passes in closed form, where it has such (see `HybridPrior`).
     """
     require("eta", eta, at_least=0, at_most=1)
     require("inner", inner, at_least=1)
     sigmas = levels(grid, steps, prior.sigma_min, prior.sigma_max)
     rho = operator_norm(op) ** 2 / _trust(gamma, sigma_y)
-    x = start(y, op, prior, noise, sigmas[0])
+    x, sigmas = depart(y, op, prior, noise, sigmas, teleport)
     for i, (sigma, sigma_next) in enumerate(pairwise(sigmas)):
         x_hat = prior(x, sigma)
         x0 = op.prox(x_hat, y, rho, iterations=inner, tol=0.0)
         x = ddim(x, x_hat, x0, sigma, sigma_next, eta, noise)
-        callback(i, steps, x=x, x0=x0, sigma=sigma)
+        callback(i, len(sigmas) - 1, x=x, x0=x0, sigma=sigma)
     return x0
 
 

@@ -1,6 +1,6 @@
 """What a solver is, and what solvers share: the start of a run and the norm of an operator."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -9,6 +9,7 @@ from torch import Tensor
 
 from invdiff.operators.base import LinearOperator, Operator
 from invdiff.priors.prior import Prior
+from invdiff.priors.prior import teleport as passed
 from invdiff.random import Noise
 
 
@@ -55,6 +56,17 @@ def start(y: Tensor, op: Operator, prior: Prior, noise: Noise, sigma: float) -> 
     dtype = y.dtype.to_complex() if prior.complex else y.dtype.to_real()
     blank = torch.zeros((len(y), *op.shape_in), dtype=dtype, device=y.device)
     return blank + sum(prior.range) / 2 + sigma * noise.like(blank)
+
+
+def depart(
+    y: Tensor, op: Operator, prior: Prior, noise: Noise, sigmas: Sequence[float], teleport: bool
+) -> tuple[Tensor, list[float]]:
+    """`start` at the first of the noise levels, and the levels to walk through, (B, *op.shape_in) and decreasing.
+
+    teleport: pass the levels at which the prior knows its probability flow in closed form (none, for most priors).
+    """
+    x = start(y, op, prior, noise, sigmas[0])
+    return passed(prior, x, sigmas) if teleport else (x, list(sigmas))
 
 
 def operator_norm(op: Operator) -> float:

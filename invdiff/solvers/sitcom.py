@@ -27,7 +27,7 @@ from invdiff.priors.prior import Prior, denoise_vjp
 from invdiff.random import Noise
 from invdiff.shapes import norm, over
 from invdiff.solvers.adam import Adam
-from invdiff.solvers.method import Callback, operator_norm, start
+from invdiff.solvers.method import Callback, depart, operator_norm
 
 REFERENCE = """@inproceedings{alkhouri2025sitcom,
   title = {{SITCOM}: Step-wise Triple-Consistent Diffusion Sampling for Inverse Problems},
@@ -53,6 +53,7 @@ def sitcom(
     lam: float = 0.0,
     stop: float = 1.02,
     tol: float = 1e-3,
+    teleport: bool = False,
 ) -> Tensor:
     """Reconstruct y (B, *op.shape_out) in the prior's units; returns (B, *op.shape_in).
 
@@ -64,6 +65,9 @@ def sitcom(
         lam: weight of |v - x_t|^2 (the paper uses 0 or 1 by task; its effect is small).
         stop: a level ends for a sample once |A f(v) - y| <= stop sigma_y sqrt(m), m the number of real measurements,
         tol: or once that is below tol |y| (the only criterion where sigma_y is 0).
+        teleport: begin below the levels that the prior passes in closed form, where it has such (see `HybridPrior`).
+            Off by default, since every level is an optimisation: 29 % fewer of 111 evaluations cost about 0.5 dB
+            (single-coil MRI at 4x, brain-mri with its switch at 4).
     """
     require("inner", inner, at_least=1)
     require("lr", lr, above=0)
@@ -71,7 +75,7 @@ def sitcom(
     delta = torch.maximum(stop * sigma_y * op.measured(y.is_complex()) ** 0.5, tol * norm(y))
     sigmas = levels(grid, steps, prior.sigma_min, prior.sigma_max)
     scale = operator_norm(op) ** 2
-    x = start(y, op, prior, noise, sigmas[0])
+    x, sigmas = depart(y, op, prior, noise, sigmas, teleport)
     for i, (sigma, sigma_next) in enumerate(pairwise(sigmas)):
         a = (1 + sigma**2) ** -0.5  # variance-preserving v = a * (variance-exploding v)
         v, adam = a * x, Adam(lr)
@@ -85,5 +89,5 @@ def sitcom(
             gradient = pull(op.vjp(x0, residual)) / (a * scale) + lam * (v - a * x)
             v = v - over(active, v) * adam.step(2 * gradient)
         x = renoise(x0, sigma_next, noise)
-        callback(i, steps, x=x, x0=x0, sigma=sigma, misfit=misfit)
+        callback(i, len(sigmas) - 1, x=x, x0=x0, sigma=sigma, misfit=misfit)
     return x0
