@@ -60,7 +60,8 @@ def check_operator(
         seed: of the random vectors.
         dense: whether to compare dense matrices; None does so for up to 600 real unknowns and measurements.
         x: (B, *shape_in), a point to test at where random normal values are outside the operator's domain.
-        tolerances: replaces single entries of `invdiff.testing.TOLERANCES`, all relative.
+        tolerances: replaces single entries of `invdiff.testing.TOLERANCES`, all relative. `normal` and `prox` are
+            allowed the operator's own `normal_error`.
 
     Returns:
         The relative error of each check.
@@ -74,6 +75,8 @@ def check_operator(
         True
     """
     bars = TOLERANCES | dict(tolerances or {})
+    if isinstance(op, LinearOperator):
+        bars |= {what: max(bars[what], op.normal_error) for what in ("normal", "prox")}
     unknown = set(bars) - set(TOLERANCES)
     if unknown:
         raise ValueError(f"tolerances: unknown {sorted(unknown)}; there is: {', '.join(TOLERANCES)}.")

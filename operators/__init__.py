@@ -6,6 +6,8 @@ from invdiff.operators.downsampling import Downsampling
 from invdiff.operators.identity import Identity
 from invdiff.operators.inpainting import Inpainting
 from invdiff.operators.mri import CartesianMRI
+from invdiff.operators.noncartesian import NonCartesianMRI
+from invdiff.operators.partial_fourier import PhaseConstraint
 from invdiff.operators.real import RealToComplex
 from invdiff.operators.stack import stack
 
@@ -18,7 +20,9 @@ __all__ = [
     "Inpainting",
     "LinearOperator",
     "MotionBlur",
+    "NonCartesianMRI",
     "Operator",
+    "PhaseConstraint",
     "RealToComplex",
     "stack",
 ]

@@ -128,11 +128,13 @@ class LinearOperator(Operator):
 
     `real_linear` says that the map is linear over the reals only (a real image behind a complex transform); inner
     products are then Re <., .>. Subclasses implement `forward` and `_adjoint`, and override `normal`, `pinv` and
-    `_closed_prox` where a faster or closed form exists.
+    `_closed_prox` where a faster or closed form exists. `normal_error` bounds the relative distance of `normal` from
+    adjoint(A(x)) where A is an approximation and `normal` an exacter one.
     """
 
     linear = True
     real_linear = False
+    normal_error = 0.0
 
     def _adjoint(self, y: Tensor) -> Tensor:
         raise NotImplementedError(f"{type(self).__name__} must define _adjoint(y).")

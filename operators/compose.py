@@ -96,6 +96,7 @@ class Product(Composition, LinearOperator):
     def __init__(self, left: LinearOperator, right: LinearOperator) -> None:
         super().__init__(left, right)
         self.real_linear = left.real_linear or right.real_linear
+        self.normal_error = left.normal_error
 
     def _adjoint(self, y: Tensor) -> Tensor:
         return self.right.adjoint(self.left.adjoint(y))
@@ -167,6 +168,7 @@ class Scaled(LinearOperator):
         super().__init__(op.shape_in, op.shape_out, op.complex_in, op.complex_out)
         self.op, self.factor = op, factor if factor.imag else factor.real
         self.sampled, self.batch, self.real_linear = op.sampled, op.batch, op.real_linear
+        self.normal_error = op.normal_error
 
     @property
     def name(self) -> str:

@@ -17,6 +17,7 @@ from torch.fft import fftn
 
 from invdiff.operators.base import LinearOperator
 from invdiff.operators.calibration import calibration_window, edge_noise
+from invdiff.operators.coil_maps import checked_maps, items, seen_pixels, tiles
 from invdiff.operators.fourier import centring_phases
 from invdiff.operators.linear_map import linear_map
 from invdiff.operators.mask import binary_mask, sampling_mask
@@ -56,7 +57,7 @@ class CartesianMRI(LinearOperator):
     reduced_mask: Tensor
 
     def __init__(self, mask: Any, maps: Any = None, shape: Shape | None = None) -> None:
-        maps = None if maps is None else _checked_maps(maps)
+        maps = None if maps is None else checked_maps(maps, "CartesianMRI")
         mask = binary_mask(mask, "CartesianMRI")
         mask = mask[:, None] if mask.ndim == 3 else mask
         image = _image_shape(mask, maps, shape)
@@ -71,8 +72,7 @@ class CartesianMRI(LinearOperator):
             )
         self.single = maps is None
         if maps is not None:
-            seen = (maps != 0).any(1, keepdim=True)
-            self.support = None if bool(seen.all()) else seen
+            self.support = seen_pixels(maps)
         self._fold(self.sampled, maps)
 
     def _fold(self, mask: Tensor, maps: Tensor | None) -> None:
@@ -85,14 +85,8 @@ class CartesianMRI(LinearOperator):
 
     def _tiles(self, batch: int) -> Iterator[tuple[slice, slice]]:
         """Slices (items, coils) whose coil stacks are small, or one slice of everything."""
-        coils, stack = self.shape_out[0], self.phased_maps[0].numel() * self.phased_maps.element_size()
-        if batch * stack <= LOOP_BYTES or self.phased_maps.device.type != "cpu":
-            yield slice(None), slice(None)
-            return
-        width = coils if stack <= LOOP_BYTES else 1
-        for b in range(batch):
-            for c in range(0, coils, width):
-                yield slice(b, b + 1), slice(c, c + width)
+        image_bytes = self.phased_maps[0, 0].numel() * self.phased_maps.element_size()
+        return tiles(batch, self.shape_out[0], image_bytes, LOOP_BYTES, self.phased_maps.device)
 
     def forward(self, x: Tensor) -> Tensor:
         return linear_map(x, self._expand, self._combine)
@@ -109,23 +103,23 @@ class CartesianMRI(LinearOperator):
     def _expand(self, x: Tensor) -> Tensor:
         y = torch.empty((len(x), *self.shape_out), dtype=self._result(x), device=x.device)
         for b, c in self._tiles(len(x)):
-            k = fftn(_item(self.phased_maps, b)[:, c] * x[b], dim=(-2, -1), norm="ortho")
-            torch.mul(k, _item(self.phased_mask, b), out=y[b, c])
+            k = fftn(items(self.phased_maps, b)[:, c] * x[b], dim=(-2, -1), norm="ortho")
+            torch.mul(k, items(self.phased_mask, b), out=y[b, c])
         return y
 
     def _combine(self, y: Tensor) -> Tensor:
         """Computed as the conjugate, F0^H u being conj(F0 conj(u)), which needs no conjugate copy of the maps."""
         x = self._zeros(y)
         for b, c in self._tiles(len(y)):
-            k = y[b, c].conj_physical().mul_(_item(self.phased_mask, b))
-            _add_coils(x[b], _item(self.phased_maps, b)[:, c], fftn(k, dim=(-2, -1), norm="ortho"))
+            k = y[b, c].conj_physical().mul_(items(self.phased_mask, b))
+            _add_coils(x[b], items(self.phased_maps, b)[:, c], fftn(k, dim=(-2, -1), norm="ortho"))
         return x.conj_physical_()
 
     def _filter(self, x: Tensor) -> Tensor:
         out = self._zeros(x)
         for b, c in self._tiles(len(x)):
-            maps = _item(self.phased_maps, b)[:, c]
-            k = self._transform(maps * x[b]).mul_(_item(self.reduced_mask, b)).conj_physical_()
+            maps = items(self.phased_maps, b)[:, c]
+            k = self._transform(maps * x[b]).mul_(items(self.reduced_mask, b)).conj_physical_()
             _add_coils(out[b], maps, self._transform(k))
         return out.conj_physical_()
 
@@ -175,10 +169,6 @@ class CartesianMRI(LinearOperator):
         return torch.stack([edge_noise(item, mask) for item, mask in zip(y.detach(), masks, strict=True)])
 
 
-def _item(t: Tensor, b: slice) -> Tensor:
-    return t if len(t) == 1 else t[b]
-
-
 def _add_coils(out: Tensor, maps: Tensor, images: Tensor) -> None:
     """out += sum_c maps_c images_c, images being overwritten."""
     if images.shape[1] == 1:
@@ -197,23 +187,6 @@ def _varying(mask: Tensor) -> tuple[Tensor, tuple[int, ...]]:
         else:
             axes.append(axis)
     return mask, tuple(axes)
-
-
-def _checked_maps(maps: Any) -> Tensor:
-    maps = torch.as_tensor(maps)
-    if not maps.is_complex():
-        raise TypeError(f"CartesianMRI: maps must be complex, got {maps.dtype}. Use torch.complex(re, im).")
-    if maps.ndim not in (3, 4) or 0 in maps.shape:
-        raise ValueError(f"CartesianMRI: maps must be (coil, H, W) or (B, coil, H, W), got {tuple(maps.shape)}.")
-    maps = maps[None] if maps.ndim == 3 else maps
-    bad = int((~torch.isfinite(maps)).sum())
-    if bad:
-        raise ValueError(f"CartesianMRI: maps have {bad} values that are not finite. Set them to 0: unseen.")
-    blind = (maps == 0).flatten(1).all(1)
-    if bool(blind.any()):
-        item = int(blind.nonzero()[0])
-        raise ValueError(f"CartesianMRI: the maps of item {item} are zero everywhere, so no coil sees the image.")
-    return maps
 
 
 def _image_shape(mask: Tensor, maps: Tensor | None, shape: Shape | None) -> Shape:

@@ -77,6 +77,7 @@ class LinearStack(Stack, LinearOperator):
     def __init__(self, ops: Sequence[LinearOperator]) -> None:
         super().__init__(ops)
         self.real_linear = any(op.real_linear for op in ops)
+        self.normal_error = max(op.normal_error for op in ops)
 
     def _adjoint(self, y: Tensor) -> Tensor:
         terms = [op.adjoint(piece) for op, piece in zip(self.parts, self.split(y), strict=True)]

@@ -13,7 +13,9 @@ from invdiff.operators import (
     Identity,
     Inpainting,
     MotionBlur,
+    NonCartesianMRI,
     Operator,
+    PhaseConstraint,
     RealToComplex,
     stack,
 )
@@ -43,6 +45,12 @@ def points(*shape: int, seed: int = 3) -> Tensor:
     return mask
 
 
+def positions(*sizes: int, height: int, width: int, seed: int = 5) -> Tensor:
+    """A random trajectory (*sizes, 2) over all of k-space."""
+    uniform = torch.rand(*sizes, 2, generator=torch.Generator().manual_seed(seed), dtype=torch.float64) - 0.5
+    return uniform * torch.tensor((height, width))
+
+
 KERNEL = random(3, 4, seed=4)
 
 CASES: dict[str, Callable[[], Operator]] = {
@@ -68,11 +76,33 @@ CASES: dict[str, Callable[[], Operator]] = {
     "CartesianMRI coils, points": lambda: CartesianMRI(points(8, 7), coil_maps(3, 8, 7)),
     "CartesianMRI per item": lambda: CartesianMRI(points(2, 7, 5), coil_maps(2, 7, 5, batch=2)),
     "CartesianMRI masks per item": lambda: CartesianMRI(points(2, 1, 7, 5), coil_maps(2, 7, 5)),
+    "NonCartesianMRI": lambda: NonCartesianMRI(positions(13, height=7, width=6), shape=(7, 6)),
+    "NonCartesianMRI coils": lambda: NonCartesianMRI(positions(11, height=5, width=8), coil_maps(3, 5, 8)),
+    "NonCartesianMRI high": lambda: NonCartesianMRI(positions(9, height=6, width=5), shape=(6, 5), accuracy="high"),
+    "NonCartesianMRI per item": lambda: NonCartesianMRI(
+        positions(2, 9, height=5, width=4), coil_maps(2, 5, 4, batch=2)
+    ),
+    "NonCartesianMRI trajectory per item": lambda: NonCartesianMRI(
+        positions(2, 9, height=5, width=4), coil_maps(2, 5, 4)
+    ),
+    "NonCartesianMRI maps per item": lambda: NonCartesianMRI(
+        positions(9, height=5, width=4), coil_maps(2, 5, 4, batch=2)
+    ),
+    "PhaseConstraint": lambda: PhaseConstraint(random(1, 1, 5, 3, dtype=torch.complex64)),
+    "PhaseConstraint per item": lambda: PhaseConstraint(random(2, 1, 5, 3, dtype=torch.complex64)),
     "stack": lambda: stack(Blur(KERNEL, (2, 7, 6), padding="valid"), Inpainting(lines(6), shape=(2, 7, 6))),
     "stack per item": lambda: stack(CartesianMRI(points(2, 7, 5)), CartesianMRI(lines(5), coil_maps(2, 7, 5))),
     "Adjoint": lambda: CartesianMRI(lines(8), coil_maps(3, 9, 8)).H,
     "Product": lambda: Blur(KERNEL, (1, 3, 5)) @ Downsampling(2, (1, 6, 10)),
     "Product, real image": lambda: CartesianMRI(lines(5), coil_maps(2, 7, 5)) @ RealToComplex((1, 7, 5)),
+    "Product, real image, not Cartesian": lambda: (
+        NonCartesianMRI(positions(9, height=5, width=4), coil_maps(2, 5, 4))
+        @ PhaseConstraint(random(1, 1, 5, 4, dtype=torch.complex64))
+    ),
+    "Scaled, not Cartesian": lambda: 0.5 * NonCartesianMRI(positions(9, height=5, width=4), shape=(5, 4)),
+    "stack, not Cartesian": lambda: stack(
+        NonCartesianMRI(positions(9, height=5, width=4), shape=(5, 4)), CartesianMRI(points(5, 4))
+    ),
     "Sum": lambda: Blur(KERNEL, (2, 7, 6)) + Identity((2, 7, 6)),
     "Scaled": lambda: -2.5 * Downsampling(2, (1, 4, 6)),
     "Scaled, complex": lambda: (1 - 2j) * CartesianMRI(points(5, 7)),
