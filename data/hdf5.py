@@ -5,6 +5,7 @@ A damaged structure can also kill the process inside the HDF5 library; jobs over
 process.
 """
 
+import math
 import re
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -22,17 +23,24 @@ _RATIO = 200  # declared bytes per stored byte; k-space compresses by less than 
 @contextmanager
 def opened(path: Path) -> Iterator[h5py.File]:
     """The file, open for reading; whatever HDF5 raises inside the block becomes a DataError."""
-    _check_signature(path)
+    check_signature(path)
+    with explained(path), h5py.File(path, "r") as file:
+        yield file
+
+
+@contextmanager
+def explained(path: Path) -> Iterator[None]:
+    """Whatever HDF5 raises inside the block becomes a DataError."""
     try:
-        with h5py.File(path, "r") as file:
-            yield file
+        yield
     except DataError:
         raise
     except Exception as error:  # HDF5 reports damage through at least six exception types
         raise _damaged(path, error) from error
 
 
-def _check_signature(path: Path) -> None:
+def check_signature(path: Path) -> None:
+    """Refuse what cannot be opened, is empty or is not HDF5."""
     if path.is_dir():
         raise DataError("is a folder; give one HDF5 file.", path=path)
     try:
@@ -88,7 +96,7 @@ def required(file: h5py.File, name: str, path: Path) -> h5py.Dataset:
     names = keys(file)
     message = f"has no dataset '{name}'; it holds {', '.join(names) or 'nothing'}."
     if "dataset" in names or {"xml", "data"} <= set(names):
-        message += " It looks like ISMRMRD raw data: convert it to the fastMRI layout first."
+        message += " It looks like ISMRMRD raw data: open it with format='ismrmrd' and its group."
     elif names == ["data"]:
         message += " It looks like LoDoPaB-CT (sinograms or CT images): use a CT recipe."
     raise DataError(message, path=path, dataset=name)
@@ -102,7 +110,7 @@ def check_budget(data: h5py.Dataset, path: Path, items: int = 1, budget: int = B
     """
     declared = _declared_bytes(data)
     stored = data.id.get_storage_size()
-    one = declared // max(items, 1)
+    one = max(declared // max(items, 1), _chunk_bytes(data))
     if one > budget or (declared > budget and declared > _RATIO * max(stored, 1)):
         raise DataError(
             f"declares {declared} bytes ({one} per read) and stores {stored}, over the budget of {budget} bytes per "
@@ -119,6 +127,11 @@ def _declared_bytes(data: h5py.Dataset) -> int:
     return count * int(data.dtype.itemsize)
 
 
+def _chunk_bytes(data: h5py.Dataset) -> int:
+    """A chunk is unpacked whole, however little of it is asked for."""
+    return math.prod(int(n) for n in data.chunks or (0,)) * int(data.dtype.itemsize)
+
+
 def keys(file: h5py.File) -> list[str]:
     """Names at the root, in order."""
     return sorted(str(k) for k in file.keys())
@@ -128,7 +141,8 @@ def attributes(owner: h5py.File | h5py.Dataset, limit: int = 2**20) -> dict[str,
     """Attributes as plain Python values where possible (see `plain`); those of more than `limit` bytes are left out."""
     found: dict[str, object] = {}
     for name in owner.attrs.keys():
-        if owner.attrs.get_id(name).get_storage_size() <= limit:
+        stored = owner.attrs.get_id(name)
+        if max(stored.get_storage_size(), math.prod(stored.shape) * int(stored.dtype.itemsize)) <= limit:
             found[str(name)] = plain(owner.attrs[name])
     return found
 

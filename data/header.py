@@ -15,10 +15,13 @@ class Header:
 
     Attributes:
         encoded, recon: matrix size (x read-out, y phase encoding, z).
-        field_of_view: (x, y, z) of the reconstructed image, mm.
-        limits: phase encoding (minimum, maximum, centre).
+        encoded_field_of_view, field_of_view: (x, y, z) of k-space and of the reconstructed image, mm.
+        limits, limits_2: phase encoding along y and along z (minimum, maximum, centre).
         channels: receiver channels of the scan (emulated single-coil files keep the scanner's number).
         trajectory: "cartesian", "radial", ...
+        field_strength: tesla. frequency: of hydrogen, Hz. flip_angle: degrees.
+        echo_time, repetition_time: the first, ms.
+        vendor, model, protocol: texts. patient_position: "HFS", "FFS", ...
     """
 
     encoded: Triple | None = None
@@ -27,6 +30,17 @@ class Header:
     limits: Triple | None = None
     channels: int | None = None
     trajectory: str | None = None
+    encoded_field_of_view: tuple[float, float, float] | None = None
+    limits_2: Triple | None = None
+    field_strength: float | None = None
+    frequency: float | None = None
+    echo_time: float | None = None
+    repetition_time: float | None = None
+    flip_angle: float | None = None
+    vendor: str | None = None
+    model: str | None = None
+    protocol: str | None = None
+    patient_position: str | None = None
 
     @property
     def padding(self) -> tuple[int, int] | None:
@@ -35,6 +49,22 @@ class Header:
             return None
         left = self.encoded[1] // 2 - self.limits[2]
         return left, left + self.limits[1] + 1
+
+    @property
+    def spacing(self) -> tuple[float, float, float] | None:
+        """Distance of pixels along the read-out and along the phase encoding, and thickness of a slice, mm."""
+        if self.recon is None or self.field_of_view is None:
+            return None
+        encoded = self.encoded is not None and self.encoded_field_of_view is not None
+        matrix, view = (self.encoded, self.encoded_field_of_view) if encoded else (self.recon, self.field_of_view)
+        assert matrix is not None
+        assert view is not None
+        found = (
+            view[0] / max(matrix[0], 1),
+            view[1] / max(matrix[1], 1),
+            self.field_of_view[2] / max(self.recon[2], 1),
+        )
+        return found if min(found) > 0 else None
 
 
 def parse_header(xml: bytes | str) -> Header:
@@ -51,14 +81,25 @@ def parse_header(xml: bytes | str) -> Header:
         root = ElementTree.fromstring(data)
     except (ElementTree.ParseError, ValueError, LookupError) as error:
         raise ValueError(f"is not well-formed XML ({error})") from error
-    limits = "encoding/encodingLimits/kspace_encoding_step_1/"
+    limits, system = "encoding/encodingLimits/kspace_encoding_step_", "acquisitionSystemInformation/"
     return Header(
         encoded=_triple(root, "encoding/encodedSpace/matrixSize/", "xyz"),
         recon=_triple(root, "encoding/reconSpace/matrixSize/", "xyz"),
         field_of_view=_floats(root, "encoding/reconSpace/fieldOfView_mm/", "xyz"),
-        limits=_triple(root, limits, ("minimum", "maximum", "center")),
-        channels=_integer(_text(root, "acquisitionSystemInformation/receiverChannels")),
+        limits=_triple(root, f"{limits}1/", ("minimum", "maximum", "center")),
+        channels=_integer(_text(root, system + "receiverChannels")),
         trajectory=_text(root, "encoding/trajectory"),
+        encoded_field_of_view=_floats(root, "encoding/encodedSpace/fieldOfView_mm/", "xyz"),
+        limits_2=_triple(root, f"{limits}2/", ("minimum", "maximum", "center")),
+        field_strength=_number(_text(root, system + "systemFieldStrength_T")),
+        frequency=_number(_text(root, "experimentalConditions/H1resonanceFrequency_Hz")),
+        echo_time=_number(_text(root, "sequenceParameters/TE")),
+        repetition_time=_number(_text(root, "sequenceParameters/TR")),
+        flip_angle=_number(_text(root, "sequenceParameters/flipAngle_deg")),
+        vendor=_text(root, system + "systemVendor"),
+        model=_text(root, system + "systemModel"),
+        protocol=_text(root, "measurementInformation/protocolName"),
+        patient_position=_text(root, "measurementInformation/patientPosition"),
     )
 
 

@@ -37,16 +37,22 @@ class Layout:
 
     def complex64(self, values: NDArray[Any]) -> NDArray[np.complex64]:
         """What was read for one slice as (coils, h, w)."""
-        if self.fields is not None:
-            parts = values[self.fields[0]], values[self.fields[1]]
-        elif self.pairs:
-            parts = values[..., 0], values[..., 1]
-        else:
-            parts = values.real, values.imag
-        out = np.empty(self.shape[1:], np.complex64)
-        with np.errstate(over="ignore"):  # values beyond float32 become infinite, and the caller refuses those
-            out.real, out.imag = parts
-        return out
+        if self.pairs:
+            return joined(values[..., 0], values[..., 1]).reshape(self.shape[1:])
+        return as_complex64(values, self.fields).reshape(self.shape[1:])
+
+
+def as_complex64(values: NDArray[Any], fields: tuple[str, str] | None) -> NDArray[np.complex64]:
+    """Complex values of any precision and byte order, or of a compound type with these fields."""
+    return joined(values.real, values.imag) if fields is None else joined(values[fields[0]], values[fields[1]])
+
+
+def joined(real: NDArray[Any], imaginary: NDArray[Any]) -> NDArray[np.complex64]:
+    """real + i imaginary; values beyond float32 become infinite, and the caller refuses those."""
+    out = np.empty(real.shape, np.complex64)
+    with np.errstate(over="ignore"):
+        out.real, out.imag = real, imaginary
+    return out
 
 
 def find_layout(shape: tuple[int, ...], dtype: np.dtype, axes: Axes | None, pairs: bool, single: bool) -> Layout:
@@ -61,7 +67,7 @@ def find_layout(shape: tuple[int, ...], dtype: np.dtype, axes: Axes | None, pair
     Raises:
         ValueError: not k-space, or ambiguous; the message names the option that decides.
     """
-    fields = _complex_fields(shape, dtype, pairs)
+    fields = complex_fields(shape, dtype, pairs)
     spatial = shape[:-1] if pairs else shape
     if min(spatial, default=0) < 1:
         raise ValueError(f"wanted (slices, coils, h, w), got the empty shape {shape}.")
@@ -81,8 +87,12 @@ def find_layout(shape: tuple[int, ...], dtype: np.dtype, axes: Axes | None, pair
     raise ValueError(f"wanted (slices, coils, h, w) or single-coil (slices, h, w), got {shape}{hint}.")
 
 
-def _complex_fields(shape: tuple[int, ...], dtype: np.dtype, pairs: bool) -> tuple[str, str] | None:
-    """Field names of a compound type, None for complex values and pairs; ValueError where it is neither."""
+def complex_fields(shape: tuple[int, ...], dtype: np.dtype, pairs: bool = False) -> tuple[str, str] | None:
+    """Names of the real and imaginary field of a compound type, None for complex values and for pairs.
+
+    Raises:
+        ValueError: values that are none of these; the message says what to do.
+    """
     if pairs:
         if dtype.kind not in "iuf" or shape[-1:] != (2,):
             raise ValueError(f"pairs=True wants real numbers with a last axis of 2, got {dtype} of shape {shape}.")

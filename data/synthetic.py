@@ -11,6 +11,7 @@ from torch.fft import fft2, fftshift, ifft2, ifftshift
 
 from invdiff.data.coils import simulate_maps
 from invdiff.data.masks import achieved_acceleration, acs_lines
+from invdiff.data.masks_fastmri import fastmri_mask
 from invdiff.data.phantom import head_phantom, smooth_phase
 from invdiff.random import streams
 
@@ -41,6 +42,7 @@ def write_synthetic_fastmri(
     sigma: float = 0.002,
     seed: int = 0,
     single_coil: bool = False,
+    acquisition: str = "AXT1",
 ) -> Path:
     """Write a phantom as fastMRI would store it, and return the path.
 
@@ -51,6 +53,7 @@ def write_synthetic_fastmri(
         sigma: noise per real component of k-space; images have values up to 1.
         seed: of phantom, maps and noise.
         single_coil: no coil axis, and `reconstruction_esc` beside `reconstruction_rss`.
+        acquisition: the attribute of that name.
 
     Raises:
         FileExistsError: nothing is overwritten.
@@ -68,7 +71,8 @@ def write_synthetic_fastmri(
         stored = kspace[:, 0] if single_coil else kspace
         file["kspace"] = stored.numpy()
         file["ismrmrd_header"] = np.bytes_(_header(shape, coils).encode())
-        file.attrs.update(acquisition="AXT1", patient_id="synthetic", max=float(rss.max()), norm=float(rss.norm()))
+        file.attrs.update(acquisition=acquisition, patient_id=f"synthetic {seed}")
+        file.attrs.update(max=float(rss.max()), norm=float(rss.norm()))
         if mask is None:
             file["reconstruction_rss"] = rss.numpy()
             if single_coil:
@@ -78,6 +82,45 @@ def write_synthetic_fastmri(
             lines = acs_lines(mask)
             file.attrs.update(acceleration=achieved_acceleration(mask), num_low_frequency=lines.stop - lines.start)
     return path
+
+
+def write_synthetic_set(
+    root: str | os.PathLike[str],
+    *,
+    shape: tuple[int, int] = (48, 40),
+    coils: int = 4,
+    slices: int = 2,
+    volumes: int = 2,
+    sigma: float = 0.002,
+    single_coil: bool = False,
+) -> Path:
+    """Folders `multicoil_train`, `_val` and `_test` (or `singlecoil_...`) as the data set has them; returns the root.
+
+    Volumes alternate between two acquisitions; every phantom is another patient's. Test volumes are undersampled with
+    the challenge's random masks, at 2 with 30 % of the lines at the centre since they are so small; they have no
+    reference.
+
+    Raises:
+        FileExistsError: nothing is overwritten.
+    """
+    root = Path(root)
+    for p, part in enumerate(("train", "val", "test")):
+        folder = root / f"{'single' if single_coil else 'multi'}coil_{part}"
+        folder.mkdir(parents=True)
+        for v in range(volumes):
+            name = f"file{100 * p + v:07}.h5"
+            write_synthetic_fastmri(
+                folder / name,
+                shape=shape,
+                coils=coils,
+                slices=slices,
+                mask=fastmri_mask(shape[1], 2, 0.3, seed=name)[0] if part == "test" else None,
+                sigma=sigma,
+                seed=1000 * p + 100 * v,
+                single_coil=single_coil,
+                acquisition=("AXT1", "AXT2")[v % 2],
+            )
+    return root
 
 
 def coil_images(shape: tuple[int, int], coils: int, seed: int = 0) -> Tensor:

@@ -1,11 +1,6 @@
-"""reconstruction (slices, H, W) float32: one HDF5 file, written whole or not at all.
-
-The file is composed in memory, written under another name in the same folder, flushed to disk, read back and renamed,
-so that a full disk or a killed job never leaves something that looks like a result.
-"""
+"""reconstruction (slices, H, W) float32: the HDF5 layout of fastMRI's leaderboards, written whole or not at all."""
 
 import os
-import secrets
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 
@@ -15,7 +10,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from invdiff.data.errors import DataError
+from invdiff.data.atomic import write_files
 
 Attribute = str | int | float | bool
 
@@ -43,23 +38,15 @@ def write_reconstruction(
         DataError: the path is an input or in use, or the disk refused; nothing is left behind.
     """
     path = Path(path)
-    content = _compose(_checked(images), attrs or {})
-    _check_target(path, [Path(p) for p in inputs], overwrite)
-    temporary = path.with_name(f".{path.name}.{secrets.token_hex(4)}.tmp")
-    try:
-        _write_through(temporary, content)
-        if temporary.read_bytes() != content:
-            raise DataError("what was read back differs from what was written; check the disk.", path=path)
-        os.replace(temporary, path)
-        _sync_folder(path.parent)
-    except OSError as error:
-        raise DataError(f"could not be written ({error.strerror}); {len(content)} bytes are needed, and nothing was "
-                        "left behind.", path=path) from error  # fmt: skip
-    finally:
-        temporary.unlink(missing_ok=True)
+    write_files({path: _compose(real_volume(images), attrs or {})}, inputs=inputs, overwrite=overwrite)
 
 
-def _checked(images: Tensor | NDArray[np.floating]) -> NDArray[np.float32]:
+def real_volume(images: Tensor | NDArray[np.floating]) -> NDArray[np.float32]:
+    """The images as (slices, H, W) float32.
+
+    Raises:
+        ValueError: they are not real, finite and three-dimensional.
+    """
     values = images.detach().cpu().numpy() if isinstance(images, torch.Tensor) else np.asarray(images)
     if values.ndim != 3 or values.size == 0:
         raise ValueError(f"images must be (slices, H, W), got {values.shape}.")
@@ -85,40 +72,3 @@ def _compose(values: NDArray[np.float32], attrs: Mapping[str, Attribute]) -> byt
         file.attrs.update(attrs)
         file.flush()
         return bytes(file.id.get_file_image())
-
-
-def _check_target(path: Path, inputs: list[Path], overwrite: bool) -> None:
-    if not path.parent.is_dir():
-        raise DataError(f"the folder {path.parent} does not exist; make it first.", path=path)
-    if not path.exists():
-        return
-    if any(p.exists() and p.samefile(path) for p in inputs) or _holds_kspace(path):
-        raise DataError("is an input and is never overwritten; write to another folder.", path=path)
-    if not overwrite:
-        raise DataError("exists already; pass overwrite=True to replace it.", path=path)
-
-
-def _holds_kspace(path: Path) -> bool:
-    """Whether it may be measured data; a damaged file is no reason to keep it."""
-    try:
-        with h5py.File(path, "r") as file:
-            return "kspace" in list(file.keys())
-    except (OSError, RuntimeError, KeyError):
-        return False
-
-
-def _write_through(path: Path, content: bytes) -> None:
-    with path.open("xb") as out:
-        out.write(content)
-        out.flush()
-        os.fsync(out.fileno())
-
-
-def _sync_folder(folder: Path) -> None:
-    """Make the new name itself durable, where the system lets folders be opened."""
-    if os.name == "posix":
-        descriptor = os.open(folder, os.O_RDONLY)
-        try:
-            os.fsync(descriptor)
-        finally:
-            os.close(descriptor)

@@ -1,6 +1,6 @@
-"""`invdiff COMMAND`: demo, reconstruct, train, methods, priors.
+"""`invdiff COMMAND`: demo, reconstruct, evaluate, train, fit-prior, inspect, convert, methods, priors.
 
-Exit status: 0 all good, 1 an item failed, 2 wrong usage, 130 interrupted.
+Exit status: 0 all good, 1 an item failed, 2 wrong usage, 130 interrupted (by another signal n: 128 + n).
 """
 
 import argparse
@@ -11,14 +11,17 @@ from pathlib import Path
 import torch
 
 import invdiff
-from invdiff import demo, reconstruct
+from invdiff import convert, demo, evaluate, fit_prior, inspect_file, reconstruct
 from invdiff.priors.checkpoints import available
+from invdiff.settings import UsageError
 from invdiff.solvers import METHODS
+from invdiff.training import command as training
 
 EPILOG = """examples:
   invdiff demo
   invdiff reconstruct scan.h5 --acceleration 4 --method sitcom
   invdiff reconstruct undersampled.h5 --method dds --set steps=100 --out result.h5
+  invdiff evaluate reconstructions/ multicoil_val/
 """
 
 
@@ -36,10 +39,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except Exception as error:
         if options.debug:
             raise
-        if not isinstance(error, (ValueError, TypeError, OSError, RuntimeError)):
+        if not isinstance(error, (ValueError, TypeError, OSError, RuntimeError, ImportError)):
             print("invdiff: an unexpected fault; run again with --debug and report it.", file=sys.stderr)
         print(f"invdiff: {error}", file=sys.stderr)
-        return 2 if isinstance(error, reconstruct.UsageError) else 1
+        return 2 if isinstance(error, UsageError) else 1
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -59,6 +62,11 @@ def _parser() -> argparse.ArgumentParser:
     commands = parser.add_subparsers(title="commands", required=True, metavar="COMMAND")
     demo.add_command(commands, common)
     reconstruct.add_command(commands, common)
+    evaluate.add_command(commands, common)
+    training.add_command(commands, common)
+    fit_prior.add_command(commands, common)
+    inspect_file.add_command(commands, common)
+    convert.add_command(commands, common)
     methods = commands.add_parser("methods", parents=[common], help="list the methods and what they need")
     methods.set_defaults(run=_methods)
     priors = commands.add_parser("priors", parents=[common], help="list the packaged priors")

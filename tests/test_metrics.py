@@ -7,9 +7,17 @@ import pytest
 import torch
 from skimage.metrics import peak_signal_noise_ratio, structural_similarity
 
-from invdiff.metrics import nmse, psnr, ssim
+from invdiff.metrics import fastmri_scores, nmse, psnr, slice_nmse, slice_psnr, slice_ssim, ssim
 
 RNG = np.random.default_rng(0)
+# The published evaluator (github.com/facebookresearch/fastMRI, fastmri/evaluate.py, commit 91f2df47), run once with
+# NumPy 2.4.6 and scikit-image 0.26.0 on `fixed_pair`: shape of the target, of the image, scale, then NMSE, PSNR, SSIM.
+PUBLISHED = [
+    ((3, 40, 32), (3, 40, 32), 1.0, 0.005811444949358702, 28.36812642435179, 0.9885508485388238),
+    ((4, 37, 33), (4, 35, 33), 2e-4, 0.004718941170722246, 30.075059889416778, 0.9912022669047158),
+    ((1, 64, 64), (1, 64, 64), 1e3, 0.005540582351386547, 27.33866403653657, 0.9905774349548303),
+]
+Shape = tuple[int, int, int]
 REFERENCE = RNG.random((3, 24, 19)).astype(np.float32) * np.array([1, 3, 2], np.float32)[:, None, None]
 IMAGE = REFERENCE + 0.1 * RNG.standard_normal(REFERENCE.shape).astype(np.float32)
 
@@ -65,3 +73,77 @@ def test_ssim_needs_a_window() -> None:
         ssim(REFERENCE[:, :6], IMAGE[:, :6])
     with pytest.raises(ValueError, match="must be positive"):
         ssim(REFERENCE, IMAGE, data_range=0)
+
+
+def fixed_volume(start: int, shape: Shape, scale: float) -> np.ndarray:
+    """Numbers made of integers, so that every machine has the same bits."""
+    k = np.arange(start, start + math.prod(shape), dtype=np.uint64) * np.uint64(2654435761) % np.uint64(2**24)
+    return (k.astype(np.float32) / np.float32(2**24)).reshape(shape) * np.float32(scale)
+
+
+def fixed_pair(case: int, target_shape: Shape, image_shape: Shape, scale: float) -> tuple[np.ndarray, np.ndarray]:
+    target = fixed_volume(1000 * case, target_shape, scale)
+    target[1::2] *= np.float32(0.5)
+    top = (target_shape[1] - image_shape[1]) // 2
+    base = target[:, top : top + image_shape[1]]
+    return target, base * np.float32(0.9) + fixed_volume(77 + case, image_shape, scale * 0.05)
+
+
+@pytest.mark.parametrize("case", range(len(PUBLISHED)))
+def test_fastmri_scores_are_the_published_numbers(case: int) -> None:
+    target_shape, image_shape, scale, *numbers = PUBLISHED[case]
+    found = fastmri_scores(*fixed_pair(case, target_shape, image_shape, scale))
+    # NMSE is rounded in float32 by a BLAS norm, whose order of summation is the machine's
+    assert found.nmse == pytest.approx(numbers[0], rel=1e-6)
+    assert found.psnr == pytest.approx(numbers[1], rel=1e-9)
+    assert found.ssim == pytest.approx(numbers[2], rel=1e-7)
+
+
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+def test_fastmri_scores_are_the_same_calls_bit_for_bit(dtype: type[np.floating]) -> None:
+    target, image = (v.astype(dtype) for v in fixed_pair(0, (3, 40, 32), (3, 40, 32), 1.0))
+    found = fastmri_scores(torch.from_numpy(target), image)
+    r, x = target[:, 4:36], image[:, 4:36]
+    assert found.nmse == np.linalg.norm(r - x) ** 2 / np.linalg.norm(r) ** 2
+    assert found.psnr == peak_signal_noise_ratio(r, x, data_range=r.max())
+    assert found.ssim == sum(structural_similarity(a, b, data_range=r.max()) for a, b in zip(r, x, strict=True)) / 3
+    wide = fastmri_scores(target.astype(np.float64), image.astype(np.float64))
+    if dtype is np.float32:  # negative control: another precision has other bits
+        assert found.nmse != wide.nmse
+        assert found.nmse == pytest.approx(wide.nmse, rel=1e-5)
+
+
+def test_fastmri_scores_see_a_wrong_range_crop_or_order() -> None:
+    target, image = fixed_pair(0, (3, 40, 32), (3, 40, 32), 1.0)
+    found = fastmri_scores(target, image)
+    assert fastmri_scores(image, target) != found
+    assert fastmri_scores(target[:, 2:], image[:, 2:]) != found  # another square
+    assert abs(float(np.mean(slice_psnr(target[:, 4:36], image[:, 4:36]))) - found.psnr) > 0.05
+    assert abs(float(np.mean(slice_ssim(target[:, 4:36], image[:, 4:36]))) - found.ssim) > 1e-5
+    assert fastmri_scores(target, target) == (0.0, math.inf, 1.0)
+
+
+def test_fastmri_scores_refuse_what_has_none() -> None:
+    target, image = fixed_pair(0, (3, 40, 32), (3, 40, 32), 1.0)
+    for arguments, match in (
+        ((target[:, :31], image), "square of the reference's width"),
+        ((target, image[:, :, :31]), "square of the reference's width"),
+        ((target, image[:2]), "square of the reference's width"),
+        ((target[0], image[0]), "square of the reference's width"),
+        ((target[..., :6], image), "at least 7 pixels"),
+        ((0 * target, image), "all zero"),
+        ((target, image * np.nan), "NaN"),
+    ):
+        with pytest.raises(ValueError, match=match):
+            fastmri_scores(*arguments)
+
+
+def test_scores_by_slice_have_their_own_maximum() -> None:
+    for one, metric in ((slice_psnr, psnr), (slice_ssim, ssim), (slice_nmse, nmse)):
+        found = one(REFERENCE, IMAGE)
+        assert found == [metric(r, x) for r, x in zip(REFERENCE, IMAGE, strict=True)]
+        emptied = REFERENCE.copy()
+        emptied[1] = 0
+        assert np.isnan(one(emptied, IMAGE)).tolist() == [False, True, False]
+        with pytest.raises(ValueError, match="scores by slice"):
+            one(REFERENCE[0], IMAGE[0])

@@ -11,7 +11,7 @@ import pytest
 import torch
 
 from invdiff.data.errors import DataError
-from invdiff.data.fastmri import group_by_shape, open_kspace
+from invdiff.data.kspace import group_by_shape, open_kspace
 from invdiff.data.masks import cartesian_mask
 from invdiff.data.synthetic import centred_ifft2, write_synthetic_fastmri
 
@@ -39,6 +39,7 @@ def read_all(path: Path, **options: Any) -> None:
     for i in range(file.n_slices):
         file.kspace(i)
         file.reference(i)
+        file.sampling(i)
     assert file.header is not None
 
 
@@ -87,7 +88,7 @@ def test_empty_and_foreign_files(tmp_path: Path) -> None:
     fault(path, r"empty \(0 bytes\)")
     path.write_bytes(b"nothing of that kind")
     fault(path, r"not an HDF5 file \(20 bytes\)")
-    fault(tmp_path / "absent.h5", "No such file")
+    fault(tmp_path / "absent.h5", "does not exist")
     fault(tmp_path, "is a folder")
 
 
@@ -112,6 +113,11 @@ def test_declared_size_beyond_the_budget(altered: Altered, tmp_path: Path) -> No
         del file["kspace"]
         file.create_dataset("kspace", (10**4, 100, 10**4, 10**5), np.complex64, chunks=(1, 1, 100, 100))
 
+    def wide(file: h5py.File) -> None:
+        del file["kspace"]
+        file.create_dataset("kspace", (2, 1, 64, 64), np.complex64, chunks=(1, 1, 2**15, 2**13), maxshape=(None,) * 4)
+
+    fault(altered(wide), r"\(2147483648 per read\)", budget=2**30)  # a chunk is unpacked whole
     path = altered(huge)
     assert path.stat().st_size < 10**5
     fault(path, r"declares 8000000000000000 bytes .* stores 0, over the budget")
@@ -252,6 +258,16 @@ def test_non_finite_values_are_counted_and_located(altered: Altered, value: comp
     assert (str(restored), restored.slice, restored.path) == (str(error), 1, str(path))
 
 
+def test_non_finite_points_are_dropped_on_request(altered: Altered, sound: Path) -> None:
+    path = altered(lambda f: f["kspace"].__setitem__((1, 2, 3, slice(4, 6)), np.nan))
+    file, whole = open_kspace(path, repair=True), kspace_of(sound)
+    assert bool(file.sampling(0).all())
+    assert torch.nonzero(~file.sampling(1)).tolist() == [[3, 4], [3, 5]]  # all coils lose a point
+    wanted = whole[1].copy()
+    wanted[:, 3, 4:6] = 0
+    assert np.array_equal(file.kspace(1).numpy(), wanted)
+
+
 def test_values_beyond_float32_and_bad_references(altered: Altered, sound: Path) -> None:
     fault(altered(store("kspace", np.full((2, 1, 4, 4), 1e300 + 0j))), "beyond float32")
     assert fault(altered(lambda f: f["reconstruction_rss"].__setitem__(0, np.nan)), "NaN").slice == 0
@@ -270,8 +286,9 @@ def test_data_outside_the_mask(altered: Altered) -> None:
     path = altered(change)
     assert fault(path, r"72 of 792 values outside the mask \(9.1%\).*infer_mask=True").slice == 0
     found = open_kspace(path, infer_mask=True)
-    assert found.mask is not None
-    assert torch.nonzero(found.mask)[:, 0].tolist() == list(range(5, 16))
+    assert found.mask is None
+    assert torch.nonzero(found.sampling(0))[:, 0].tolist() == list(range(5, 16))
+    assert not found.fully_sampled
     assert found.kspace(0).shape == (3, 24, 21)
     fault(altered(lambda f: f["kspace"].__setitem__(..., 0)), "no mask can be inferred", infer_mask=True)
 
@@ -285,8 +302,7 @@ def test_masks_of_points_are_read_and_inferred(altered: Altered) -> None:
 
     path = altered(change)
     for infer in (False, True):
-        found = open_kspace(path, infer_mask=infer).mask
-        assert found is not None
+        found = open_kspace(path, infer_mask=infer).sampling(1)
         assert np.array_equal(found.numpy(), mask)
 
 

@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from invdiff.data.coils import espirit
-from invdiff.data.fastmri import KSpaceFile, open_kspace
+from invdiff.data.kspace import KSpaceFile, open_kspace
 from invdiff.data.noise import sigma_from_edges
 from invdiff.data.synthetic import centred_ifft2
 
@@ -40,7 +40,6 @@ def test_maps_leave_little_but_noise(scan: KSpaceFile) -> None:
 
 def test_the_inferred_mask_is_the_stored_one(data_folder: Path) -> None:
     path = data_folder / "kspace" / "brain_8ch_poisson.h5"
-    stored, found = open_kspace(path).mask, open_kspace(path, infer_mask=True).mask
+    stored, found = open_kspace(path).mask, open_kspace(path, infer_mask=True).sampling(0)
     assert stored is not None
-    assert found is not None
     assert torch.equal(stored, found)

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 import torch
 
-from invdiff.data import writer
+from invdiff.data import atomic
 from invdiff.data.errors import DataError
 from invdiff.data.writer import write_reconstruction
 
@@ -58,7 +58,7 @@ def test_a_write_cut_short_by_the_system_leaves_nothing(tmp_path: Path) -> None:
 
 
 def test_a_disk_that_loses_bytes_is_caught(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(writer, "_write_through", lambda path, content: path.write_bytes(content[:-1]))
+    monkeypatch.setattr(atomic, "_write_through", lambda path, content: path.write_bytes(content[:-1]))
     with pytest.raises(DataError, match="read back differs"):
         write_reconstruction(tmp_path / "out.h5", IMAGES)
     assert os.listdir(tmp_path) == []

@@ -1,0 +1,229 @@
+"""kspace (slices, coils, h, w): what every k-space file is to the rest of the library, one slice at a time.
+
+k-space is centred; image = fftshift(ifft2(ifftshift(kspace), norm="ortho")); h is the read-out, w the phase encoding.
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, TypeVar
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from invdiff.data.contents import Contents
+from invdiff.data.errors import DataError
+from invdiff.data.finite import refuse_nonfinite
+from invdiff.data.geometry import Geometry
+from invdiff.data.guarded import guarded
+from invdiff.data.header import Header, parse_header
+from invdiff.data.stored_mask import infer_mask
+
+_T = TypeVar("_T")
+
+
+@dataclass(frozen=True)
+class KSpaceFile:
+    """A file whose structure has been checked; slices are read, and checked, when asked for.
+
+    No handle is kept between reads, so that an object can be pickled and used after a fork.
+
+    Attributes:
+        path: the file.
+        format: a key of `invdiff.data.formats.FORMATS`.
+        contents: what opening it found.
+        isolated: whether it is read in a process of its own (`invdiff.data.guarded`).
+        repair: whether points that are NaN or infinite in a coil become zero in all and count as not sampled.
+    """
+
+    path: Path
+    format: str
+    contents: Contents
+    isolated: bool = True
+    repair: bool = False
+
+    @property
+    def shape(self) -> tuple[int, int, int, int]:
+        """(slices, coils, h, w)."""
+        return self.contents.shape
+
+    @property
+    def n_slices(self) -> int:
+        """Number of slices, frames and contrasts counted apart."""
+        return self.contents.shape[0]
+
+    @property
+    def mask(self) -> Tensor | None:
+        """The mask that the file stores, bool (w,) or (h, w); None where it holds none. `sampling` says more."""
+        return None if self.contents.mask is None else torch.from_numpy(self.contents.mask)
+
+    @property
+    def attrs(self) -> dict[str, Any]:
+        """Attributes; `max`, `norm` and `acceleration` are numbers even where they were stored as text."""
+        return self.contents.attrs
+
+    @property
+    def acquisition(self) -> str | None:
+        """Contrast, such as AXT2 or CORPD_FBK; None where the file does not say."""
+        value = self.attrs.get("acquisition")
+        return None if value is None else str(value)
+
+    @property
+    def reference_name(self) -> str | None:
+        """What `reference` reads, or None."""
+        return None if self.contents.reference is None else self.contents.reference[0]
+
+    @property
+    def header(self) -> Header | None:
+        """The ISMRMRD header, None where the file has none.
+
+        Raises:
+            DataError: it is there and malformed.
+        """
+        if self.contents.header is None:
+            return None
+        try:
+            return parse_header(self.contents.header)
+        except ValueError as error:
+            raise DataError(f"{error}; give the crop size explicitly.", path=self.path,
+                            dataset="ismrmrd_header") from error  # fmt: skip
+
+    @property
+    def facts(self) -> Header | None:
+        """The header, and None where it is malformed too."""
+        try:
+            return self.header
+        except DataError:
+            return None
+
+    @property
+    def fully_sampled(self) -> bool:
+        """Whether all of the middle slice was measured, columns that the header names as padding left out."""
+        if self.contents.zeros_are_unsampled:
+            return self.status(self.n_slices // 2) == "ok" and bool(self.sampling(self.n_slices // 2).all())
+        return self.mask is None or bool(self.mask.all())
+
+    @property
+    def crop(self) -> tuple[int, int] | None:
+        """(h', w') of the field of view to show: of the reference, else of the header; None where neither says."""
+        if self.contents.crop is not None:
+            return self.contents.crop
+        header = self.facts
+        return None if header is None or header.recon is None or min(header.recon) < 1 else header.recon[:2]
+
+    @property
+    def geometry(self) -> Geometry | None:
+        """Where the pixels lie; without directions where the file gives pixel sizes alone, None without those."""
+        if self.contents.geometry is not None:
+            return self.contents.geometry
+        header = self.facts
+        return None if header is None or header.spacing is None else Geometry(header.spacing)
+
+    def kspace(self, i: int) -> Tensor:
+        """Slice i, (coils, h, w) complex64, zeros of positive sign where the mask is 0.
+
+        Raises:
+            DataError: no such slice, NaN or infinite values, non-zero values outside the mask, or damage.
+        """
+        self._check_slice(i)
+        values = self._read(self.contents.reader.kspace, i)
+        if self.repair:
+            values[:, _lost(values)] = 0
+        refuse_nonfinite(values, self.path, "kspace", i)
+        return self._masked(torch.from_numpy(values), i)
+
+    def sampling(self, i: int) -> Tensor:
+        """What was measured of slice i, bool (w,) or (h, w).
+
+        The stored mask, without columns that the header names as padding and the slice has empty; where none is stored,
+        what is not zero in some coil, or everything, as the format has it. Points that were repaired are not sampled.
+
+        Raises:
+            DataError: as `kspace`, or the slice is all zero and nothing else tells.
+        """
+        if self.contents.zeros_are_unsampled:
+            return self._inferred(i)
+        mask = torch.ones(self.shape[-1], dtype=torch.bool) if self.mask is None else self.mask
+        mask = mask & ~self._padded(i)
+        lost = _lost(self._read(self.contents.reader.kspace, i)) if self.repair else np.zeros(1, np.bool_)
+        return mask & ~torch.from_numpy(lost) if lost.any() else mask
+
+    def status(self, i: int) -> str:
+        """'empty' for a slice of zeros, 'ok' otherwise."""
+        return "ok" if bool((self.kspace(i) != 0).any()) else "empty"
+
+    def reference(self, i: int) -> Tensor | None:
+        """Reference image of slice i, (h', w') float32, or None where the file has none."""
+        return self._optional(self.contents.reader.reference, i, self.reference_name)
+
+    def maps(self, i: int) -> Tensor | None:
+        """Coil maps that the file stores for slice i, (coils, h, w) complex64, or None.
+
+        Stored maps often come from the fully sampled data, of which an undersampled experiment must not know.
+        """
+        return self._optional(self.contents.reader.maps, i, self.contents.maps)
+
+    def noise(self) -> Tensor | None:
+        """Samples of a noise scan, (coils, n) complex64, or None where the file has none."""
+        values = self._read(self.contents.reader.noise)
+        if values is None:
+            return None
+        refuse_nonfinite(values, self.path, "noise", None)
+        return torch.from_numpy(values)
+
+    def _optional(self, read: Callable[[int], Any], i: int, name: str | None) -> Tensor | None:
+        self._check_slice(i)
+        if name is None:
+            return None
+        values = self._read(read, i)
+        refuse_nonfinite(values, self.path, name, i)
+        return torch.from_numpy(values)
+
+    def _read(self, read: Callable[..., _T], *arguments: int) -> _T:
+        return guarded(self.path, read, *arguments) if self.isolated else read(*arguments)
+
+    def _check_slice(self, i: int) -> None:
+        if not 0 <= i < self.n_slices:
+            raise DataError(f"slice {i} does not exist; there are {self.n_slices}, from 0.", path=self.path)
+
+    def _padded(self, i: int) -> Tensor:
+        """Columns outside the limits in the header that are empty, (w,)."""
+        header = self.facts
+        column = torch.arange(self.shape[-1])
+        if header is None or header.padding is None:
+            return column < 0
+        padded = (column < header.padding[0]) | (column >= header.padding[1])
+        if not bool(padded.any()) or bool(padded.all()):
+            return column < 0
+        return padded & ~(self.kspace(i) != 0).flatten(0, 1).any(0)
+
+    def _inferred(self, i: int) -> Tensor:
+        try:
+            return torch.from_numpy(infer_mask(self.kspace(i).numpy()))
+        except DataError:
+            raise
+        except ValueError as error:
+            raise DataError(str(error), path=self.path, dataset="kspace", slice=i) from error
+
+    def _masked(self, kspace: Tensor, i: int) -> Tensor:
+        """The sign of a zero can tell what was removed there, so unsampled entries are replaced, not multiplied."""
+        if self.mask is None:
+            return kspace
+        outside = (~self.mask).expand(kspace.shape)
+        wrong, total = int((kspace[outside] != 0).sum()), int(outside.sum())
+        if wrong:
+            raise DataError(
+                f"{wrong} of {total} values outside the mask ({wrong / total:.1%}) are not zero, so mask and data "
+                "disagree; open with infer_mask=True to take the mask from the data.",
+                path=self.path,
+                dataset="kspace",
+                slice=i,
+            )
+        return torch.where(self.mask, kspace, torch.zeros_like(kspace))
+
+
+def _lost(values: NDArray[np.complexfloating]) -> NDArray[np.bool_]:
+    """Points where any coil of (coils, h, w) is NaN or infinite."""
+    return np.asarray(~np.isfinite(values).all(0))

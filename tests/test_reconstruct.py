@@ -1,0 +1,176 @@
+"""`invdiff reconstruct` reads every k-space format, writes every image format, and refuses before it works."""
+
+from pathlib import Path
+from typing import Any
+
+import h5py
+import numpy as np
+import pytest
+import torch
+
+from invdiff import cli
+from invdiff.data.kspace import open_kspace
+from invdiff.data.manifest import write_manifest
+from invdiff.data.synthetic import write_synthetic_fastmri
+from invdiff.data.write_bart import write_bart
+from tests.data.raw import acquisition, example, rows_of, write_ismrmrd, write_matlab, write_skmtea
+
+KSPACE = example(2, 4, (32, 28))
+
+
+@pytest.fixture
+def scan(tmp_path: Path) -> Path:
+    return write_synthetic_fastmri(tmp_path / "scan.h5", shape=(32, 28), coils=4, slices=2, sigma=0.01)
+
+
+def reconstruct(path: Path, *arguments: object, method: str = "adjoint") -> int:
+    return cli.main(["reconstruct", str(path), "--method", method, *map(str, arguments)])
+
+
+def written_by(path: Path) -> tuple[np.ndarray, dict[str, Any]]:
+    with h5py.File(path) as file:
+        return file["reconstruction"][()], dict(file.attrs)
+
+
+def write_scan(format: str, folder: Path) -> Path:
+    if format == "ismrmrd":
+        header = {"n": (32, 28, 1), "fov": (320, 280, 5), "centre": 14, "coils": 4}
+        return write_ismrmrd(folder / "s.h5", rows_of(KSPACE), **header)
+    if format == "skm-tea":
+        return write_skmtea(folder / "s.h5", KSPACE)
+    if format == "matlab":
+        return write_matlab(folder / "s.mat", KSPACE)
+    if format == "bart":
+        return write_bart(folder / "s.cfl", KSPACE)[0]
+    np.savez(folder / "s.npz", kspace=KSPACE)
+    return folder / "s.npz"
+
+
+@pytest.mark.parametrize("format", ["ismrmrd", "skm-tea", "matlab", "bart", "arrays"])
+def test_every_format_is_reconstructed(tmp_path: Path, format: str, capsys: pytest.CaptureFixture[str]) -> None:
+    path = write_scan(format, tmp_path)
+    out = tmp_path / "out.h5"
+    options = ["--open", "echo=1"] if format == "skm-tea" else []
+    assert reconstruct(path, "--out", out, "--acceleration", 2, "--acs", 0.4, *options) == 0
+    images, attrs = written_by(out)
+    assert images.shape == (2, 32, 28)
+    assert (attrs["source_format"], attrs["mask"]) == (format, "random")
+    assert "2.00x" in capsys.readouterr().out
+    name = path if format != "bart" else tmp_path / "s"
+    assert reconstruct(name, "--out", out, "--overwrite", "--format", format, *options) == 0
+    full = np.linalg.norm(np.abs(ifft(KSPACE)), axis=1)
+    # the adjoint of fully sampled data with unit-norm maps is the root sum of squares, where the maps see something
+    inside = written_by(out)[0] > 0
+    assert inside.mean() > 0.3
+    assert np.allclose(written_by(out)[0][inside], full[inside], rtol=0.05, atol=0.02 * full.max())
+
+
+def ifft(kspace: np.ndarray) -> np.ndarray:
+    axes = (-2, -1)
+    return np.fft.fftshift(np.fft.ifft2(np.fft.ifftshift(kspace, axes=axes), norm="ortho"), axes=axes)
+
+
+def test_every_ending_is_written(scan: Path, tmp_path: Path) -> None:
+    nibabel, pydicom = pytest.importorskip("nibabel"), pytest.importorskip("pydicom")
+    assert reconstruct(scan) == 0
+    images, attrs = written_by(tmp_path / "scan_adjoint.h5")
+    assert attrs["not_for_diagnosis"]
+    assert reconstruct(scan, "--out", tmp_path / "a.nii.gz") == 0
+    volume = nibabel.load(tmp_path / "a.nii.gz")
+    assert np.allclose(np.asarray(volume.dataobj).transpose(2, 1, 0), images, atol=1e-6)
+    assert volume.header.get_zooms() == (1, 1, 5)  # from the header
+    phase = np.asarray(nibabel.load(tmp_path / "a_phase.nii.gz").dataobj).transpose(2, 1, 0)
+    assert reconstruct(scan, "--out", tmp_path / "a.cfl") == 0
+    stored = torch.stack([open_kspace(tmp_path / "a").kspace(i)[0] for i in range(2)]).numpy()
+    assert np.allclose(stored, images * np.exp(1j * phase), atol=1e-5)
+    assert reconstruct(scan, "--out", tmp_path / "dicom", "--plane", "axial") == 0
+    dataset = pydicom.dcmread(tmp_path / "dicom" / "0002.dcm")
+    assert "method adjoint" in dataset.DerivationDescription
+    assert np.argmax(dataset.pixel_array) == np.argmax(images[1])
+
+
+def test_what_cannot_be_written_is_refused_before_the_work(
+    scan: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def work(*arguments: object, **options: object) -> None:
+        raise AssertionError("the work began")
+
+    monkeypatch.setattr("invdiff.reconstruct.solve", work)
+    (tmp_path / "a_phase.nii").touch()
+    for arguments, sentence in (
+        (["--out", tmp_path / "a.png"], "ends in none of"),
+        (["--out", tmp_path / "dicom"], "--plane axial"),
+        (["--out", tmp_path / "a.nii"], "a_phase.nii: exists already"),
+        (["--out", scan, "--overwrite"], "is an input"),
+        (["--out", tmp_path / "none" / "a.h5"], "does not exist"),
+        (["--mask", "poison", "--acceleration", 4], "'poisson'"),
+        (["--open", "echo=1"], "no option 'echo'"),
+        (["--manifest", tmp_path / "SHA256SUMS"], "cannot be read"),
+    ):
+        assert reconstruct(scan, *arguments) in (1, 2)
+        assert sentence in capsys.readouterr().err
+
+
+def test_manifests_are_checked(scan: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    manifest = write_manifest(tmp_path, [scan])
+    assert reconstruct(scan, "--manifest", manifest) == 0
+    assert written_by(tmp_path / "scan_adjoint.h5")[1]["source_sha256"] == manifest.read_text().split()[0]
+    content = bytearray(scan.read_bytes())
+    content[-200] ^= 1  # a bit of the data, which HDF5 would read without a word
+    scan.write_bytes(content)
+    assert reconstruct(scan, "--manifest", manifest, "--overwrite") == 1
+    assert "its bytes have changed" in capsys.readouterr().err
+
+
+def test_masks_of_all_kinds_and_files(scan: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    for kind in ("fastmri-magic", "poisson"):
+        assert reconstruct(scan, "--acceleration", 2, "--acs", 0.4, "--mask", kind, "--overwrite") == 0
+        assert written_by(tmp_path / "scan_adjoint.h5")[1]["mask"] == kind
+    lines = np.arange(28) % 2 == 0
+    lines[9:19] = True
+    np.savetxt(tmp_path / "m.txt", lines[None], fmt="%d")
+    capsys.readouterr()
+    assert reconstruct(scan, "--mask", tmp_path / "m.txt", "--overwrite") == 0
+    assert f"{28 / lines.sum():.2f}x" in capsys.readouterr().out
+
+
+def test_images_are_cropped_to_the_reference_or_as_told(scan: Path, tmp_path: Path) -> None:
+    with h5py.File(scan, "r+") as file:
+        values = file["reconstruction_rss"][:, 6:26, 4:24]
+        del file["reconstruction_rss"]
+        file["reconstruction_rss"] = values
+    assert reconstruct(scan) == 0
+    images, _ = written_by(tmp_path / "scan_adjoint.h5")
+    assert images.shape == (2, 20, 20)
+    assert reconstruct(scan, "--crop", 32, 28, "--overwrite") == 0
+    whole, _ = written_by(tmp_path / "scan_adjoint.h5")
+    assert np.array_equal(whole[:, 6:26, 4:24], images)
+
+
+def test_a_crop_larger_than_the_image_falls_back_and_says_so(scan: Path, tmp_path: Path) -> None:
+    assert reconstruct(scan, "--crop", 32, 40) == 0
+    images, attrs = written_by(tmp_path / "scan_adjoint.h5")
+    assert images.shape == (2, 28, 28)
+    assert attrs["notes"] == "cropped to (28, 28), not (32, 40)"
+
+
+def test_a_malformed_header_is_reported_before_the_work(
+    scan: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    with h5py.File(scan, "r+") as file:
+        del file["ismrmrd_header"], file["reconstruction_rss"]
+        file["ismrmrd_header"] = np.bytes_(b"<broken")
+    assert reconstruct(scan) == 1
+    assert "give the crop size explicitly" in capsys.readouterr().err
+    assert reconstruct(scan, "--crop", 20, 20) == 0
+    assert written_by(tmp_path / "scan_adjoint.h5")[0].shape == (2, 20, 20)
+
+
+def test_noise_scans_whiten_on_request(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    noise = np.random.default_rng(0).standard_normal((4, 500, 2)).view(complex)[..., 0]
+    header = {"n": (32, 28, 1), "fov": (320, 280, 5), "centre": 14, "coils": 4}
+    path = write_ismrmrd(tmp_path / "s.h5", [acquisition(noise, flags=(19,)), *rows_of(KSPACE)], **header)
+    assert reconstruct(path, "--whiten") == 0
+    assert written_by(tmp_path / "s_adjoint.h5")[1]["notes"] == "1 noise acquisitions left out"
+    assert reconstruct(write_scan("arrays", tmp_path), "--whiten", "--overwrite") == 2
+    assert "has no noise scan" in capsys.readouterr().err
