@@ -90,5 +90,5 @@ def _methods(options: argparse.Namespace) -> int:
 
 def _priors(options: argparse.Namespace) -> int:
     for name, content in available().items():
-        print(f"{name:10} {content['domain']}")
+        print(f"{name:18}{content['domain']}")
     return 0

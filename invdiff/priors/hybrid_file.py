@@ -32,6 +32,7 @@ def save_hybrid(prior: HybridPrior, network: str | Path, path: str | Path, card:
         raise ValueError(f"{path} must be another file in the folder of its network {network}.")
     content = {
         "kind": "hybrid",
+        "domain": prior.domain,
         "network": {"file": network.name, "sha256": read_content(network).get("sha256")},
         **{name: getattr(prior, name) for name in OPTIONS},
         "gaussian": prior.gaussian.scalars(),

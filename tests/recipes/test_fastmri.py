@@ -100,6 +100,7 @@ def test_reconstruct_writes_leaderboard_files_and_evaluate_scores_them(
     assert (report / "examples.png").stat().st_size > 10_000
 
 
+@pytest.mark.filterwarnings("ignore::invdiff.priors.mismatch.PriorMismatch")  # a phantom is no brain
 def test_single_coil_test_files_and_a_prior(single: Path, data: Path, tmp_path: Path) -> None:
     assert run(single / "singlecoil_val", tmp_path / "s", "--method", "tv", "--set", "iterations=5") == 0
     assert read_volume(tmp_path / "s" / "file0000100.h5")[0].shape == (2, 40, 32)
@@ -111,6 +112,7 @@ def test_single_coil_test_files_and_a_prior(single: Path, data: Path, tmp_path: 
     assert run(one / "multicoil_val", tmp_path / "d", "--method", "dds", "--set", "steps=2") == 0
 
 
+@pytest.mark.filterwarnings("ignore::invdiff.priors.mismatch.PriorMismatch")  # a phantom is no brain
 def test_interrupted_work_goes_on_with_the_same_bytes(
     data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -180,6 +182,7 @@ def test_empty_slices_are_zeros(tmp_path: Path) -> None:
 
 
 @pytest.mark.slow
+@pytest.mark.filterwarnings("ignore::invdiff.priors.mismatch.PriorMismatch")
 def test_a_prior_is_trained_on_the_references(data: Path, tmp_path: Path) -> None:
     small = ["network.widths=[8,8,8,8]", "batch.size=16", "batch.crop=16", "batch.images=2", "augment.scale=[0.45,0.5]"]
     small += ["optimizer.precision=fp32", "validation.fit=0", "validation.images=2"]
