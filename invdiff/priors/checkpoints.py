@@ -194,22 +194,3 @@ KINDS: dict[str, Callable[[Path, dict[str, Any]], Prior]] = {
 
 # The first that recognises a checkpoint reads it.
 FORMATS: tuple[Format, ...] = (GUIDED, EDM_FILE, SCORE_SDE, DIFFUSERS)
-
-
-def export(state: Path, path: Path, domain: str, percentile: float, card: dict[str, Any]) -> NetworkPrior:
-    """Make a prior from the averaged network of a training state file and save it at `path`."""
-    content = torch.load(state, weights_only=True)
-    config = content["config"]
-    net = build("drunet", config["network"])
-    net.load_state_dict(content["ema"])
-    prior = NetworkPrior(
-        net,
-        sigma_data=config["sigma_data"],
-        complex=True,
-        sigma_min=2 * config["sigma_min"],
-        sigma_max=config["sigma_max"],
-        percentile=percentile,
-        domain=domain,
-    )
-    save_prior(prior, "drunet", config["network"], path, {**card, "training": config, "steps": content["step"]})
-    return prior
