@@ -1,4 +1,4 @@
-"""w_j: the area of k-space, in units of (1 / field of view)^2, that sample j stands for.
+"""w_j: the area (volume) of k-space, in units of (1 / field of view)^d, that sample j stands for.
 
 With these weights A^H W y approximates the image of a finely sampled scan: gridding. On the full Cartesian grid w = 1.
 They say nothing of noise: least squares do without them.
@@ -27,10 +27,11 @@ Points = NDArray[np.float64]
 def pipe_menon(trajectory: Any, shape: Shape, iterations: int = 30) -> Tensor:
     """Weights by the fixed point w <- w / (w * C), so that the weighted samples, smoothed by C, are even.
 
-    C is the autocorrelation of the gridding window, scaled to unit integral; borders of k-space are periodic.
+    C is the autocorrelation of the gridding window, scaled to unit integral; borders of k-space are periodic. Three
+    dimensions take 4 kB of memory for each sample.
 
     Args:
-        trajectory: (n, 2) or (B, n, 2), cycles per field of view. shape: (H, W).
+        trajectory: (n, d) or (B, n, d), cycles per field of view. shape: (H, W) or (D, H, W).
         iterations: 1 or more; 10 are rough, 30 good.
 
     Returns:
@@ -72,10 +73,12 @@ def voronoi(trajectory: Any, shape: Shape) -> Tensor:
         (n,) or (B, n) float32.
 
     Raises:
-        TypeError, ValueError: see `checked_trajectory`; samples that all lie on one line.
+        TypeError, ValueError: see `checked_trajectory`; three dimensions; samples that all lie on one line.
 
     Source: Rasche et al., Resampling of Data Between Arbitrary Grids Using Convolution Interpolation, 1999.
     """
+    if len(shape) != 2:
+        raise ValueError(f"voronoi takes images (H, W), got {tuple(shape)}. Use pipe_menon, or weights of your own.")
     k = checked_trajectory(trajectory, shape, "voronoi")
     weights = torch.stack([torch.from_numpy(_cell_areas(item.numpy())).float() for item in k])
     return weights if torch.as_tensor(trajectory).ndim == 3 else weights[0]

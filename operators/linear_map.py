@@ -38,5 +38,7 @@ def linear_map(x: Tensor, apply: Map, transpose: Map) -> Tensor:
         apply, transpose: a linear map and its exact adjoint. They may work in place on what they allocate, never on
             their argument.
     """
-    out: Tensor = _LinearMap.apply(x, apply, transpose)
+    # Tracing ends here, as it must at a function with a jvp, and does not set in again inside it.
+    run = torch.compiler.disable(_LinearMap.apply) if torch.compiler.is_compiling() else _LinearMap.apply
+    out: Tensor = run(x, apply, transpose)
     return out

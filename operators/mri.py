@@ -6,21 +6,26 @@ construction, so that no pass copies a shifted array, and in the normal operator
     A^H A x = sum_c conj(p s_c) F0^H m F0 (p s_c x),   F0 the plain transform.
 
 Where m varies along one axis only, the transforms along the other axis cancel, and F0 runs along that one axis.
+
+Where kernels are fused (on CUDA), F0 goes without its scale, which there is a pass of its own: the mask carries it.
 """
 
+import math
 from collections.abc import Iterator
 from typing import Any
 
 import torch
 from torch import Tensor
-from torch.fft import fftn
+from torch.fft import fftn, ifftn
 
 from invdiff.operators.base import LinearOperator
 from invdiff.operators.calibration import calibration_window, edge_noise
 from invdiff.operators.coil_maps import checked_maps, items, seen_pixels, tiles
-from invdiff.operators.fourier import centring_phases
+from invdiff.operators.fourier import centred_fft2, centred_ifft2, centring_phases
+from invdiff.operators.kernels.sense import combine, expand, fused
 from invdiff.operators.linear_map import linear_map
 from invdiff.operators.mask import binary_mask, sampling_mask
+from invdiff.operators.svd import SVD
 from invdiff.shapes import Shape, check_shape, over
 
 LOOP_BYTES = 4 << 20  # a coil stack above this is worked through coil by coil on a CPU, so that it stays in its cache
@@ -101,6 +106,9 @@ class CartesianMRI(LinearOperator):
         return linear_map(x, self._filter, self._filter)
 
     def _expand(self, x: Tensor) -> Tensor:
+        if fused(x.device):
+            k = fftn(expand(x, self.phased_maps), dim=(-2, -1))
+            return k.mul_(self.phased_mask / math.sqrt(math.prod(self.shape_in)))
         y = torch.empty((len(x), *self.shape_out), dtype=self._result(x), device=x.device)
         for b, c in self._tiles(len(x)):
             k = fftn(items(self.phased_maps, b)[:, c] * x[b], dim=(-2, -1), norm="ortho")
@@ -108,7 +116,10 @@ class CartesianMRI(LinearOperator):
         return y
 
     def _combine(self, y: Tensor) -> Tensor:
-        """Computed as the conjugate, F0^H u being conj(F0 conj(u)), which needs no conjugate copy of the maps."""
+        """Unless fused, computed as the conjugate, F0^H u = conj(F0 conj(u)): no conjugate copy of the maps."""
+        if fused(y.device):
+            k = y * (self.phased_mask.conj() / math.sqrt(math.prod(self.shape_in)))
+            return combine(ifftn(k, dim=(-2, -1), norm="forward"), self.phased_maps)
         x = self._zeros(y)
         for b, c in self._tiles(len(y)):
             k = y[b, c].conj_physical().mul_(items(self.phased_mask, b))
@@ -116,12 +127,21 @@ class CartesianMRI(LinearOperator):
         return x.conj_physical_()
 
     def _filter(self, x: Tensor) -> Tensor:
+        if fused(x.device):
+            return self._fused_filter(x)
         out = self._zeros(x)
         for b, c in self._tiles(len(x)):
             maps = items(self.phased_maps, b)[:, c]
             k = self._transform(maps * x[b]).mul_(items(self.reduced_mask, b)).conj_physical_()
             _add_coils(out[b], maps, self._transform(k))
         return out.conj_physical_()
+
+    def _fused_filter(self, x: Tensor) -> Tensor:
+        z = expand(x, self.phased_maps)
+        if self.axes:
+            points = math.prod(x.shape[axis] for axis in self.axes)
+            z = ifftn(fftn(z, dim=self.axes).mul_(self.reduced_mask / points), dim=self.axes, norm="forward")
+        return combine(z, self.phased_maps)
 
     def _transform(self, x: Tensor) -> Tensor:
         return fftn(x, dim=self.axes, norm="ortho") if self.axes else x
@@ -145,6 +165,12 @@ class CartesianMRI(LinearOperator):
         if not self.single:
             return None
         return z + self.adjoint(y - self(z)) / (1 + rho)
+
+    def svd(self, is_complex: bool) -> SVD | None:
+        """Without maps: V^H the centred Fourier transform, s the mask."""
+        if not self.single:
+            return None
+        return SVD(self.sampled.float(), centred_fft2, centred_ifft2, lambda y: torch.where(self.sampled, y, 0))
 
     def reference_image(self, y: Tensor) -> Tensor:
         """Low-resolution image from the fully sampled region around the centre of k-space, (B, 1, H, W).

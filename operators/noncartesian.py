@@ -14,6 +14,7 @@ from invdiff.operators.base import LinearOperator
 from invdiff.operators.calibration import bell, calibration_extent, outermost_noise
 from invdiff.operators.coil_maps import checked_maps, items, seen_pixels, tiles
 from invdiff.operators.density import pipe_menon
+from invdiff.operators.kernels.sense import combine, expand, fused
 from invdiff.operators.linear_map import linear_map
 from invdiff.operators.nufft import Accuracy, make_nufft
 from invdiff.operators.toeplitz import apply_toeplitz, toeplitz_kernel
@@ -90,10 +91,16 @@ class NonCartesianMRI(LinearOperator):
         self.kernels: dict[tuple[object, ...], Tensor] = {}
 
     def forward(self, x: Tensor) -> Tensor:
-        return self.nufft(self.maps * x)
+        return linear_map(x, self._sample, self._spread)
 
     def _adjoint(self, y: Tensor) -> Tensor:
-        return (self.maps.conj() * self.nufft.adjoint(y)).sum(1, keepdim=True)
+        return linear_map(y, self._spread, self._sample)
+
+    def _sample(self, x: Tensor) -> Tensor:
+        return self.nufft(expand(x, self.maps))
+
+    def _spread(self, y: Tensor) -> Tensor:
+        return combine(self.nufft.adjoint(y), self.maps)
 
     def normal(self, x: Tensor) -> Tensor:
         """A^H A x as a convolution between the maps: no sample is gridded."""
@@ -145,8 +152,6 @@ class NonCartesianMRI(LinearOperator):
     def _weights(self) -> Tensor:
         """The density weights, (B or 1, n)."""
         if self.density is None:
-            if self.trajectory.shape[-1] != 2:
-                raise ValueError(f"{self.name}: density weights of a 3-D trajectory must be given: density=...")
             self.density = pipe_menon(self.trajectory, self.shape_in[1:]).to(self.maps.real)
         return self.density
 
@@ -166,6 +171,9 @@ class NonCartesianMRI(LinearOperator):
         return self.kernels[key]
 
     def _convolve(self, kernel: Tensor, x: Tensor) -> Tensor:
+        if fused(x.device):
+            padded = expand(x, self.maps, kernel.shape[1:])
+            return combine(apply_toeplitz(padded, kernel[:, None]), self.maps, self.shape_in[1:])
         out = torch.zeros_like(x)
         image_bytes = kernel[0].numel() * x.element_size()
         for b, c in tiles(len(x), self.shape_out[0], image_bytes, LOOP_BYTES, x.device):

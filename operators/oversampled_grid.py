@@ -15,7 +15,7 @@ from invdiff.shapes import Shape
 
 
 class OversampledGrid:
-    """The grid for an image of `shape` (H, W), with a Kaiser-Bessel window of `taps` points.
+    """The grid for an image of `shape` (H, W) or (D, H, W), with a Kaiser-Bessel window of `taps` points.
 
     shape: of the image. sizes: of the grid. windows: one per axis.
     """
@@ -36,15 +36,17 @@ class OversampledGrid:
         return [1 / w.transform(x / m) for w, x, m in zip(self.windows, pixels, self.sizes, strict=True)]
 
     def stencil(self, k: Tensor) -> tuple[Tensor, Tensor]:
-        """Grid points under the window of each sample, as flat indices (..., J^2), and their weights, float64.
+        """Grid points under the window of each sample, as flat indices (..., J^d), and their weights, float64.
 
         Args:
-            k: (..., 2), cycles per field of view.
+            k: (..., d), cycles per field of view.
         """
-        (rows, first), (columns, second) = (self._taps(k[..., axis], axis) for axis in (0, 1))
-        index = rows[..., :, None] * self.sizes[1] + columns[..., None, :]
-        weights = first[..., :, None] * second[..., None, :]
-        return index.flatten(-2), weights.flatten(-2)
+        index, weights = self._taps(k[..., 0], 0)
+        for axis in range(1, len(self.sizes)):
+            points, values = self._taps(k[..., axis], axis)
+            index = (index[..., :, None] * self.sizes[axis] + points[..., None, :]).flatten(-2)
+            weights = (weights[..., :, None] * values[..., None, :]).flatten(-2)
+        return index, weights
 
     def _taps(self, k: Tensor, axis: int) -> tuple[Tensor, Tensor]:
         """Points (..., J) of one axis, modulo its size, and K with the sign (-1)^m."""

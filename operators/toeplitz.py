@@ -1,7 +1,8 @@
 """A^H W A x = crop(F^H K F pad(x)),   K = F t,   t(r) = 1/N sum_j w_j exp(2 pi i k_j r / N): no sample is gridded.
 
 The normal operator of a non-uniform transform is a convolution over differences of pixels, -N < r < N, so on a grid of
-2N - 1 points or more it is a product. With real weights t(-r) = conj t(r), and K is real.
+2N - 1 points or more it is a product. With real weights t(-r) = conj t(r), and K is real. F is the transform without
+scale (a pass of its own on CUDA), which K contains.
 
 Source: Wajer and Pruessmann, Major Speedup of Reconstruction for Sensitivity Encoding with Arbitrary Trajectories,
 2001; Fessler et al., Toeplitz-Based Iterative Image Reconstruction for MRI With Correction for Magnetic Field
@@ -44,7 +45,7 @@ def apply_toeplitz(x: Tensor, kernel: Tensor) -> Tensor:
     """crop(F^H K F pad(x)) of images (B, C, *N) for kernels (B or 1, 1, *L)."""
     axes = tuple(range(2, x.ndim))
     k = torch.fft.fftn(x, s=kernel.shape[2:], dim=axes).mul_(kernel)
-    return torch.fft.ifftn(k, dim=axes)[tuple(slice(n) for n in x.shape)]
+    return torch.fft.ifftn(k, dim=axes, norm="forward")[tuple(slice(n) for n in x.shape)]
 
 
 def _response_2d(k: Tensor, w: Tensor, shape: Shape) -> Tensor:
@@ -78,4 +79,4 @@ def _spectrum(response: Tensor, shape: Shape) -> Tensor:
     grid[tuple(slice(0, 2 * n - 1) for n in shape)] = response
     axes = tuple(range(len(shape)))
     centred = grid.roll([1 - n for n in shape], axes)
-    return torch.fft.fftn(centred).real / math.prod(shape)
+    return torch.fft.fftn(centred).real / (math.prod(shape) * grid.numel())

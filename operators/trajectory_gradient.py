@@ -87,8 +87,7 @@ def _in_trajectory(image: Tensor, samples: Tensor, trajectory: Tensor, op: Linea
     """Re sum_c conj(samples) T(-2 pi i r / N image), of the trajectory's shape; the same for both directions."""
     columns = []
     for axis, n in enumerate(op.shape_in[1:]):
-        r = (torch.arange(n, device=image.device) - n // 2) * (-2j * math.pi / n)
-        r = r.to(image.dtype).reshape(-1, *[1] * (len(op.shape_in) - 2 - axis))
+        r = torch.arange(n, dtype=image.dtype.to_real(), device=image.device) - n // 2
+        r = (r * (-2j * math.pi / n)).reshape(-1, *[1] * (len(op.shape_in) - 2 - axis))
         columns.append((samples.conj() * _apply(r * image, trajectory, op, True)).real.sum(1))
-    gradient = torch.stack(columns, -1).to(trajectory.dtype)
-    return gradient if trajectory.ndim == 3 else gradient.sum(0)
+    return torch.stack(columns, -1).to(trajectory).sum_to_size(trajectory.shape)

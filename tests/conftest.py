@@ -7,6 +7,9 @@ import pytest
 import torch
 from hypothesis import settings
 
+if not torch.cuda.is_available():
+    os.environ.setdefault("TRITON_INTERPRET", "1")  # read when triton is first imported: its kernels run on the CPU
+
 torch.set_num_threads(min(torch.get_num_threads(), 2))  # never raised: the machine may be shared
 
 settings.register_profile("invdiff", derandomize=True, deadline=None, database=None, max_examples=25)

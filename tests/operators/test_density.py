@@ -51,6 +51,18 @@ def test_grid_points_have_unit_area(shape: tuple[int, int]) -> None:
     torch.testing.assert_close(pipe_menon(k, shape), torch.ones(len(k)), rtol=0.03, atol=0)
 
 
+def test_grid_points_have_unit_volume() -> None:
+    k = cartesian((6, 5)).flatten(0, 1)
+    k = torch.cat([torch.cat((torch.full((len(k), 1), float(z), dtype=k.dtype), k), 1) for z in range(-2, 2)])
+    w = pipe_menon(k, (4, 6, 5))
+    torch.testing.assert_close(w, torch.ones(len(k)), rtol=0.06, atol=0)  # 1.4 % along each axis of so few points
+    doubled = pipe_menon(torch.cat((k, k[:7])), (4, 6, 5))
+    torch.testing.assert_close(doubled[:7], doubled[-7:])
+    torch.testing.assert_close(doubled[:7], w[:7] / 2, rtol=0.06, atol=0)
+    with pytest.raises(ValueError, match=r"voronoi takes images \(H, W\), got \(4, 6, 5\). Use pipe_menon"):
+        voronoi(k, (4, 6, 5))
+
+
 def test_spokes_have_the_area_of_their_ring() -> None:
     """|k| (pi / spokes) dk, away from the centre, whose samples share a disc, and from the edge."""
     spokes, dk = 67, 0.5

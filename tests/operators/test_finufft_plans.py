@@ -83,7 +83,7 @@ def test_refused_tolerances(tolerance: float) -> None:
         FinufftNUFFT(anywhere(1, 9, shape=(5, 6)), (5, 6), 1, tolerance)
 
 
-@pytest.mark.parametrize("batch", [(), (2,)])
+@pytest.mark.parametrize("batch", [(), (1,), (2,)])
 @pytest.mark.parametrize("shape", [(4, 5), (3, 2, 4)])
 def test_gradients_in_image_samples_and_trajectory(shape: tuple[int, ...], batch: tuple[int, ...]) -> None:
     k = anywhere(*batch, 4, shape=shape).requires_grad_()
@@ -91,6 +91,18 @@ def test_gradients_in_image_samples_and_trajectory(shape: tuple[int, ...], batch
     y = noise(2, 2, 4, dtype=torch.complex128).requires_grad_()
     assert torch.autograd.gradcheck(lambda x, k: nufft(x, k, 1e-11), (x, k), fast_mode=True)
     assert torch.autograd.gradcheck(lambda y, k: nufft_adjoint(y, k, shape, 1e-11), (y, k), fast_mode=True)
+
+
+@pytest.mark.parametrize("shape", [(4, 5), (3, 2, 4)])
+def test_gradient_in_the_trajectory_has_the_precision_of_the_data(shape: tuple[int, ...]) -> None:
+    """dy_j / dk_ja = T(-2 pi i r_a / N_a x), exactly: coordinates in single precision would be off by 1e-8."""
+    k, x = anywhere(4, shape=shape).requires_grad_(), noise(1, 1, *shape, dtype=torch.complex128)
+    y = noise(1, 1, 4, dtype=torch.complex128)
+    (gradient,) = torch.autograd.grad(nufft(x, k, 1e-12), k, y)
+    for axis, n in enumerate(shape):
+        r = (torch.arange(n, dtype=torch.float64) - n // 2).reshape(-1, *[1] * (len(shape) - 1 - axis))
+        wanted = (y.conj() * exact.transform(-2j * torch.pi / n * r * x, k.detach()))[0, 0].real
+        torch.testing.assert_close(gradient[:, axis], wanted, rtol=1e-10, atol=1e-10)
 
 
 def test_second_derivatives() -> None:

@@ -319,10 +319,21 @@ def test_three_dimensions() -> None:
     assert exact.distance(op(x), y) < 1.5e-5
     assert exact.distance(op.normal(x), wanted) < 1e-6
     check_operator(op, dense=False)
-    solved = invdiff.solve(y.to(torch.complex64), op, method="cg", sigma_y=1e-3, iterations=60)
-    assert solved.x.shape == x.shape
-    with pytest.raises(ValueError, match="density weights of a 3-D trajectory must be given"):
-        op.gridding(y.to(torch.complex64))
+    for method in ("cg", "tv"):
+        solved = invdiff.solve(y.to(torch.complex64), op, method=method, sigma_y=1e-3, iterations=60)
+        assert solved.x.shape == x.shape
+
+
+def test_gridding_in_three_dimensions() -> None:
+    """On the full grid it is the adjoint, and the image, but for what the weights differ from 1."""
+    pytest.importorskip("finufft")
+    shape = (4, 6, 5)
+    k = torch.cartesian_prod(*(torch.arange(n, dtype=torch.float64) - n // 2 for n in shape))
+    op, x = NonCartesianMRI(k, shape=shape), image(1, 1, *shape)
+    y = op(x)
+    assert exact.distance(op.gridding(y), x) < 0.05
+    assert exact.distance(op.weighted_normal(x), op.gridding(y)) < 1e-3
+    assert exact.distance(op.gridding(y), x) > exact.distance(op.adjoint(y), x)
 
 
 @pytest.mark.cuda

@@ -33,6 +33,16 @@ def test_norm_is_that_of_the_matrix(kind: Kind, shape: tuple[int, int, int]) -> 
     assert op.norm() < 8**0.5
 
 
+@pytest.mark.parametrize("shape", [(1, 3, 4, 5), (2, 1, 3, 2)])
+def test_gradient_in_three_dimensions(shape: tuple[int, ...]) -> None:
+    op, n = Gradient(shape), int(np.prod(shape))
+    check_operator(op)
+    matrix = op(torch.eye(n, dtype=torch.float64).reshape(n, *shape)).reshape(n, -1)
+    assert float(torch.linalg.matrix_norm(matrix, 2)) == pytest.approx(op.norm(), rel=1e-10)
+    x = draw(1, *shape)
+    assert torch.equal(op(x)[:, :, 1, :, :-1], x[:, :, :, 1:] - x[:, :, :, :-1])
+
+
 def test_gradient_of_a_ramp_is_its_slope_and_nothing_crosses_the_border() -> None:
     rows, columns = torch.meshgrid(torch.arange(5.0), torch.arange(7.0), indexing="ij")
     g = Gradient((1, 5, 7))((2 * rows + 3 * columns)[None, None])
@@ -100,5 +110,5 @@ def test_refusals(kind: type[Wavelet] | type[UndecimatedWavelet]) -> None:
         kind((1, 8, 8), levels=0)
     with pytest.raises(ValueError, match=r"image shape \(C, H, W\), got \(8, 8\)"):
         kind((8, 8))
-    with pytest.raises(ValueError, match=r"image shape \(C, H, W\), got \(8, 8\)"):
+    with pytest.raises(ValueError, match=r"\(C, H, W\) or \(C, D, H, W\), got \(8, 8\)"):
         Gradient((8, 8))
