@@ -36,10 +36,20 @@ class SparsePair(Movable):
                 "Use fewer samples at a time, or accuracy=1e-4, which keeps no matrix."
             )
         rows, taps = columns.shape
-        self.size = (rows, width)
         pointers = torch.arange(rows + 1, dtype=torch.int32) * taps
         stored = (weights.float().flatten().numpy(), columns.int().flatten().numpy(), pointers.numpy())
-        matrix = csr_matrix(stored, self.size)
+        self._keep(csr_matrix(stored, (rows, width)))
+
+    @classmethod
+    def of(cls, matrix: csr_matrix) -> "SparsePair":
+        """A float32 matrix in compressed rows, of any number of entries in each."""
+        pair = cls.__new__(cls)
+        Movable.__init__(pair)
+        pair._keep(matrix)
+        return pair
+
+    def _keep(self, matrix: csr_matrix) -> None:
+        self.size = tuple(matrix.shape)
         for name, form in (("rows", matrix), ("columns", matrix.tocsc())):
             for part, array in (("pointers", form.indptr), ("indices", form.indices), ("values", form.data)):
                 self.register_buffer(f"{name}_{part}", torch.from_numpy(array), persistent=False)
