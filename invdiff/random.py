@@ -37,6 +37,11 @@ class Noise:
             return torch.view_as_complex(torch.stack(rows)).to(self.device)
         return torch.stack([torch.randn(*shape, generator=g, dtype=dtype) for g in self.generators]).to(self.device)
 
+    def poisson(self, mean: Tensor) -> Tensor:
+        """Counts of these means (B, ...), 0 or more, in their dtype."""
+        rows = [torch.poisson(m, g) for m, g in zip(mean.double().cpu(), self.generators, strict=True)]
+        return torch.stack(rows).to(self.device, mean.dtype)
+
 
 def streams(
     seed: int | Generator | None, batch: int, samples: int = 1, device: torch.device | str = "cpu"

@@ -71,13 +71,12 @@ def _compare(y: Tensor, op: Operator, prior: Prior | None, units: Units) -> None
 
 
 def in_prior_units(y: Tensor, level: Tensor | None, op: Operator, units: Units) -> tuple[Tensor, Tensor | None]:
-    """(y - A offset) / scale and sigma_y / scale for a linear operator.
+    """(y - A offset) / scale and sigma_y / scale.
 
-    Behind a non-linear operator y stays as it is, and the map is applied to the image inside (`Operator.affine`).
+    Behind a non-linear operator no offset can be taken from y; both are applied to the image inside, and the output is
+    divided by the scale as y is (`Operator.affine`).
     """
-    if not isinstance(op, LinearOperator):
-        return y, level
-    if bool((units.offset != 0).any()):
+    if isinstance(op, LinearOperator) and bool((units.offset != 0).any()):
         dtype = y.dtype if op.complex_in is None else op.dtype_in
         y = y - op(torch.ones((len(y), *op.shape_in), dtype=dtype, device=y.device) * over(units.offset, y[:, :1]))
     return y / over(units.scale, y), None if level is None else level / units.scale

@@ -1,11 +1,34 @@
-"""physical = scale * prior + offset: the affine map between physical units and a prior's range, one per sample."""
+"""physical = scale * prior + offset: the affine map between physical units and a prior's range, one per sample.
+
+mu = mu_water (1 + HU / 1000): Hounsfield's scale, on which air is -1000 and water 0.
+"""
 
 from dataclasses import dataclass
+from typing import TypeVar
 
+import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 
+from invdiff.checks import require
 from invdiff.shapes import over
+
+MU_WATER = 0.0193  # mm^-1, water at about 70 keV, near the mean energy of a 120 kV scan
+
+_Values = TypeVar("_Values", float, Tensor, NDArray[np.floating])
+
+
+def hu_to_mu(hu: _Values, mu_water: float = MU_WATER) -> _Values:
+    """Linear attenuation in mm^-1 (in the unit of mu_water) of Hounsfield units: numbers, arrays or tensors."""
+    require("mu_water", mu_water, above=0)
+    return mu_water * (1 + hu / 1000)
+
+
+def mu_to_hu(mu: _Values, mu_water: float = MU_WATER) -> _Values:
+    """Hounsfield units of a linear attenuation in the unit of mu_water: numbers, arrays or tensors."""
+    require("mu_water", mu_water, above=0)
+    return 1000 * (mu / mu_water - 1)
 
 
 @dataclass(frozen=True)

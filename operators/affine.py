@@ -1,4 +1,7 @@
-"""x -> A(scale x + offset): a non-linear operator seen from a prior's units."""
+"""x -> A(scale x + offset) / scale: a non-linear operator seen from a prior's units.
+
+y is divided by the scale as behind a linear operator, so that for A(c x) = c A(x) the units of x and y do not matter.
+"""
 
 from torch import Tensor
 
@@ -7,7 +10,7 @@ from invdiff.shapes import over
 
 
 class AffineInput(Operator):
-    """`op` after an affine map of the image, one scale and offset per item, (B,) each."""
+    """`op` between an affine map of the image and a division, one scale and offset per item, (B,) each."""
 
     scale: Tensor
     offset: Tensor
@@ -20,4 +23,12 @@ class AffineInput(Operator):
         self.register_buffer("offset", offset, persistent=False)
 
     def forward(self, x: Tensor) -> Tensor:
-        return self.op(over(self.scale, x) * x + over(self.offset, x))
+        y = self.op(over(self.scale, x) * x + over(self.offset, x))
+        return y / over(self.scale, y)
+
+    def norm(self) -> float:
+        """Of one item where all are alike."""
+        if not hasattr(self, "_norm") and self.op.batch == 1 < len(self.scale):
+            if bool(((self.scale == self.scale[0]) & (self.offset == self.offset[0])).all()):
+                self._norm = AffineInput(self.op, self.scale[:1], self.offset[:1]).norm()
+        return super().norm()

@@ -13,6 +13,7 @@ from torch import Tensor
 
 from invdiff.linalg import cg, power_iteration
 from invdiff.module import Movable
+from invdiff.operators.svd import SVD
 from invdiff.random import streams
 from invdiff.shapes import Shape, check_shape, over, real_size
 
@@ -29,9 +30,12 @@ class Operator(Movable):
         support: bool buffer that broadcasts to (B, *shape_in), the pixels that may differ from zero because y can tell
             of them (some coil sees them), or None where that is all of them;
         batch: number of items that the operator's own tensors hold (1: any batch fits).
+    `pointwise` says that each entry of y comes from the same entry of x alone: in A @ B, what B does not measure A does
+    not either.
     """
 
     linear = False
+    pointwise = False
     sampled: Tensor | None
     support: Tensor | None
 
@@ -111,8 +115,27 @@ class Operator(Movable):
         """Noise standard deviation per real component from y alone, (B,), or None where y cannot tell."""
         return None
 
+    def norm(self) -> float:
+        """How far y moves with x, by which solvers divide their steps: |J(x)| near x = 0, computed once."""
+        from invdiff.operators.local_norm import local_norm
+
+        if not hasattr(self, "_norm"):
+            self._norm = local_norm(self)
+        return self._norm
+
+    @property
+    def device(self) -> torch.device:
+        return next((b.device for b in self.buffers()), torch.device("cpu"))
+
+    @property
+    def dtype_in(self) -> torch.dtype:
+        """Input dtype at the precision of the operator's buffers."""
+        wide = any(b.dtype in (torch.float64, torch.complex128) for b in self.buffers())
+        real = torch.float64 if wide else torch.float32
+        return real.to_complex() if self.complex_in else real
+
     def affine(self, scale: Tensor, offset: Tensor) -> "Operator":
-        """x -> A(scale x + offset), one scale and offset per item of the batch, (B,) each."""
+        """x -> A(scale x + offset) / scale, one scale and offset per item of the batch, (B,) each."""
         from invdiff.operators.affine import AffineInput
 
         return AffineInput(self, scale, offset)
@@ -177,17 +200,6 @@ class LinearOperator(Operator):
         """A^H A of item i where the operator holds tensors of a batch."""
         return self.normal(x.expand(self.batch, *x.shape[1:]))[i : i + 1]
 
-    @property
-    def device(self) -> torch.device:
-        return next((b.device for b in self.buffers()), torch.device("cpu"))
-
-    @property
-    def dtype_in(self) -> torch.dtype:
-        """Input dtype at the precision of the operator's buffers."""
-        wide = any(b.dtype in (torch.float64, torch.complex128) for b in self.buffers())
-        real = torch.float64 if wide else torch.float32
-        return real.to_complex() if self.complex_in else real
-
     def pinv(self, y: Tensor, iterations: int = 50) -> Tensor:
         """The least-squares image of least norm, A^+ y, by conjugate gradients unless a closed form exists."""
         return cg(self.normal, self.adjoint(y), iterations=iterations, tol=1e-6)
@@ -216,6 +228,14 @@ class LinearOperator(Operator):
 
     def _closed_prox(self, z: Tensor, y: Tensor, rho: Tensor) -> Tensor | None:
         """`prox` where there is a formula for it, rho broadcasting over z; None asks for conjugate gradients."""
+        return None
+
+    def svd(self, is_complex: bool) -> SVD | None:
+        """Singular values, and singular vectors as maps, where they are known; None elsewhere.
+
+        Args:
+            is_complex: whether images are.
+        """
         return None
 
     def reference_image(self, y: Tensor) -> Tensor:

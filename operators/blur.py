@@ -10,12 +10,13 @@ from typing import Any, Literal
 import torch
 from scipy.fft import next_fast_len
 from torch import Tensor
-from torch.fft import irfft2, rfft2
+from torch.fft import fft2, ifft2, irfft2, rfft2
 from torch.nn.functional import pad
 
 from invdiff.operators.base import LinearOperator
 from invdiff.operators.linear_map import linear_map
 from invdiff.operators.psf import gaussian_kernel, motion_kernel
+from invdiff.operators.svd import SVD
 from invdiff.shapes import Shape, check_shape
 
 Padding = Literal["circular", "reflect", "valid"]
@@ -119,6 +120,23 @@ class Blur(LinearOperator):
         if self.padding != "circular":
             return None
         return self._gain(self.adjoint(y) + rho * z, 1 / (self.spectrum.abs() ** 2 + rho))
+
+    def svd(self, is_complex: bool) -> SVD | None:
+        """Where circular: V^H the orthonormal Fourier transform, s = |K|, U^H its product with conj(K) / |K|."""
+        if self.padding != "circular":
+            return None
+        gain = fft2(irfft2(self.spectrum, s=self.grid))
+
+        def image(c: Tensor) -> Tensor:
+            x = ifft2(c, norm="ortho")
+            return x if is_complex else x.real
+
+        return SVD(
+            gain.abs()[None, None],
+            lambda x: fft2(x, norm="ortho"),
+            image,
+            lambda y: torch.sgn(gain).conj() * fft2(y, norm="ortho"),
+        )
 
 
 class GaussianBlur(Blur):

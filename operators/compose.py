@@ -10,6 +10,7 @@ from torch import Tensor
 
 from invdiff.operators.agreement import common_batch, common_kinds, kind
 from invdiff.operators.base import LinearOperator, Operator
+from invdiff.operators.svd import SVD
 
 
 class Adjoint(LinearOperator):
@@ -17,7 +18,7 @@ class Adjoint(LinearOperator):
 
     def __init__(self, op: LinearOperator) -> None:
         super().__init__(op.shape_out, op.shape_in, op.complex_out, op.complex_in)
-        self.op, self.batch, self.real_linear = op, op.batch, op.real_linear
+        self.op, self.batch, self.real_linear, self.pointwise = op, op.batch, op.real_linear, op.pointwise
 
     @property
     def name(self) -> str:
@@ -40,7 +41,8 @@ class Adjoint(LinearOperator):
 def compose(left: Operator, right: Operator) -> Operator:
     """x -> left(right(x)); a LinearOperator if both are.
 
-    Noise sits on the output of `left`, so `sampled` and `estimate_sigma` are those of `left`.
+    Noise sits on the output of `left`, so `sampled` and `estimate_sigma` are those of `left`; what `right` does not
+    measure is not sampled either where `left` works entry by entry.
 
     Raises:
         TypeError: not two operators, or a real output where a complex input is wanted, or the reverse.
@@ -71,7 +73,9 @@ class Composition(Operator):
         complex_out = right.complex_out if left.complex_out is None else left.complex_out
         super().__init__(right.shape_in, left.shape_out, complex_in, complex_out)
         self.left, self.right, self.formula = left, right, formula
-        self.sampled, self.batch = left.sampled, common_batch(formula, (left, right))
+        self.sampled, self.support = _sampled(left, right), right.support
+        self.batch = common_batch(formula, (left, right))
+        self.pointwise = left.pointwise and right.pointwise
 
     @property
     def name(self) -> str:
@@ -132,6 +136,7 @@ class Sum(LinearOperator):
         super().__init__(first.shape_in, first.shape_out, *common_kinds(formula, pair))
         self.first, self.second, self.formula = first, second, formula
         self.batch, self.real_linear = common_batch(formula, pair), first.real_linear or second.real_linear
+        self.pointwise = first.pointwise and second.pointwise
         if first.sampled is not None and second.sampled is not None:
             self.sampled = first.sampled | second.sampled
 
@@ -167,8 +172,8 @@ class Scaled(LinearOperator):
             raise TypeError(f"{op.name}: a complex factor needs an operator with complex output, got {factor:g}.")
         super().__init__(op.shape_in, op.shape_out, op.complex_in, op.complex_out)
         self.op, self.factor = op, factor if factor.imag else factor.real
-        self.sampled, self.batch, self.real_linear = op.sampled, op.batch, op.real_linear
-        self.normal_error = op.normal_error
+        self.sampled, self.batch, self.real_linear, self.pointwise = op.sampled, op.batch, op.real_linear, op.pointwise
+        self.normal_error, self.support = op.normal_error, op.support
 
     @property
     def name(self) -> str:
@@ -201,11 +206,24 @@ class Scaled(LinearOperator):
     ) -> Tensor:
         return self.op.prox(z, y / self.factor, rho / abs(self.factor) ** 2, x, iterations, tol)
 
+    def svd(self, is_complex: bool) -> SVD | None:
+        inner = self.op.svd(is_complex)
+        if inner is None:
+            return None
+        turn = self.factor.conjugate() / abs(self.factor)
+        return inner._replace(s=abs(self.factor) * inner.s, uh=lambda y: inner.uh(turn * y))
+
     def reference_image(self, y: Tensor) -> Tensor:
         return self.op.reference_image(y / self.factor)
 
     def estimate_sigma(self, y: Tensor) -> Tensor | None:
         return self.op.estimate_sigma(y)
+
+
+def _sampled(left: Operator, right: Operator) -> Tensor | None:
+    if not left.pointwise or right.sampled is None:
+        return left.sampled
+    return right.sampled if left.sampled is None else left.sampled & right.sampled
 
 
 def _enclosed(op: Operator, *kinds: type[Operator]) -> str:

@@ -7,8 +7,10 @@ from typing import Literal
 
 import torch
 from torch import Tensor
+from torch.nn.functional import pad
 
 from invdiff.operators.base import LinearOperator
+from invdiff.operators.svd import SVD
 from invdiff.shapes import Shape
 
 Filter = Literal["bicubic", "bilinear", "box"]
@@ -89,6 +91,23 @@ class Downsampling(LinearOperator):
     def _closed_prox(self, z: Tensor, y: Tensor, rho: Tensor) -> Tensor:
         """z + A^H (A A^H + rho)^-1 (y - A z), a division in the singular basis."""
         return z + self._dual(y - self(z), 1 / (self._power() + rho))
+
+    def svd(self, is_complex: bool) -> SVD:
+        """s_i t_j of the two axes; their right singular vectors are completed to bases here, once per call."""
+        (u, s, v), (p, t, q) = (self._complete(matrix) for matrix in (self.rows, self.columns))
+        missing = (0, len(q) - len(t), 0, len(v) - len(s))
+        return SVD(
+            pad(torch.outer(s, t), missing)[None, None],
+            lambda x: _sandwich(v, x, q.T),
+            lambda c: _sandwich(v.T, c, q),
+            lambda y: pad(_sandwich(u.T, y, p), missing),
+        )
+
+    @staticmethod
+    def _complete(matrix: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        """U, s and square V^T, decomposed in double precision."""
+        u, s, vh = torch.linalg.svd(matrix.double(), full_matrices=True)
+        return u.to(matrix), s.to(matrix), vh.to(matrix)
 
 
 def reduction_matrix(n: int, factor: int, filter: Filter) -> Tensor:

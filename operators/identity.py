@@ -1,8 +1,10 @@
 """y = x."""
 
+import torch
 from torch import Tensor
 
 from invdiff.operators.base import LinearOperator
+from invdiff.operators.svd import SVD
 
 
 class Identity(LinearOperator):
@@ -14,6 +16,8 @@ class Identity(LinearOperator):
         >>> op(torch.ones(2, 1, 4, 5)).shape
         torch.Size([2, 1, 4, 5])
     """
+
+    pointwise = True
 
     def __init__(self, shape: tuple[int, ...]) -> None:
         super().__init__(shape, shape)
@@ -36,3 +40,7 @@ class Identity(LinearOperator):
     def _closed_prox(self, z: Tensor, y: Tensor, rho: Tensor) -> Tensor:
         """(y + rho z) / (1 + rho)."""
         return (y + rho * z) / (1 + rho)
+
+    def svd(self, is_complex: bool) -> SVD:
+        """All singular values are 1."""
+        return SVD(torch.ones(1, *self.shape_in, device=self.device), Tensor.clone, Tensor.clone, Tensor.clone)

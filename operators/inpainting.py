@@ -7,6 +7,7 @@ from torch import Tensor
 
 from invdiff.operators.base import LinearOperator
 from invdiff.operators.mask import binary_mask, sampling_mask
+from invdiff.operators.svd import SVD
 from invdiff.shapes import Shape
 
 
@@ -28,6 +29,7 @@ class Inpainting(LinearOperator):
         [[[[1.0, 0.0, 1.0]]]]
     """
 
+    pointwise = True
     sampled: Tensor
 
     def __init__(self, mask: Any, shape: Shape | None = None) -> None:
@@ -60,6 +62,10 @@ class Inpainting(LinearOperator):
     def _closed_prox(self, z: Tensor, y: Tensor, rho: Tensor) -> Tensor:
         """(y + rho z) / (1 + rho) where a pixel is seen, z elsewhere."""
         return torch.where(self.sampled, (y + rho * z) / (1 + rho), z)
+
+    def svd(self, is_complex: bool) -> SVD:
+        """Pixels are the singular vectors, the mask the values."""
+        return SVD(self.sampled.float(), Tensor.clone, Tensor.clone, self.adjoint)
 
 
 def _image_shape(mask: Tensor) -> Shape:

@@ -12,6 +12,7 @@ from torch import Tensor
 
 from invdiff.checks import require
 from invdiff.operators.base import LinearOperator
+from invdiff.operators.svd import SVD
 
 
 class PhaseConstraint(LinearOperator):
@@ -31,7 +32,7 @@ class PhaseConstraint(LinearOperator):
         tensor(0.+1.j)
     """
 
-    real_linear = True
+    pointwise = real_linear = True
     phase: Tensor
 
     def __init__(self, image: Tensor) -> None:
@@ -64,6 +65,10 @@ class PhaseConstraint(LinearOperator):
     def _closed_prox(self, z: Tensor, y: Tensor, rho: Tensor) -> Tensor:
         """(Re(exp(-i phi) y) + rho z) / (1 + rho)."""
         return (self._adjoint(y) + rho * z) / (1 + rho)
+
+    def svd(self, is_complex: bool) -> SVD:
+        """All singular values are 1."""
+        return SVD(torch.ones(1, *self.shape_in, device=self.device), Tensor.clone, Tensor.clone, self._adjoint)
 
 
 def partial_fourier_mask(lines: int, fraction: float) -> Tensor:

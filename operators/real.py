@@ -4,6 +4,7 @@ import torch
 from torch import Tensor
 
 from invdiff.operators.base import LinearOperator
+from invdiff.operators.svd import SVD
 
 
 class RealToComplex(LinearOperator):
@@ -17,7 +18,7 @@ class RealToComplex(LinearOperator):
         torch.complex64
     """
 
-    real_linear = True
+    pointwise = real_linear = True
 
     def __init__(self, shape: tuple[int, ...]) -> None:
         super().__init__(shape, shape, complex_in=False, complex_out=True)
@@ -40,3 +41,7 @@ class RealToComplex(LinearOperator):
     def _closed_prox(self, z: Tensor, y: Tensor, rho: Tensor) -> Tensor:
         """(Re y + rho z) / (1 + rho)."""
         return (y.real + rho * z) / (1 + rho)
+
+    def svd(self, is_complex: bool) -> SVD:
+        """All singular values are 1; the imaginary part of y lies outside the range."""
+        return SVD(torch.ones(1, *self.shape_in, device=self.device), Tensor.clone, Tensor.clone, self.adjoint)

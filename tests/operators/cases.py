@@ -6,18 +6,30 @@ import torch
 from torch import Tensor
 
 from invdiff.operators import (
+    Anscombe,
     Blur,
     CartesianMRI,
+    ConeBeamCT,
     Downsampling,
+    FanBeamCT,
     GaussianBlur,
+    HighDynamicRange,
     Identity,
     Inpainting,
+    Magnitude,
     MotionBlur,
     NonCartesianMRI,
+    NonlinearBlur,
     Operator,
+    ParallelBeamCT,
     PhaseConstraint,
+    PhaseRetrieval,
     RealToComplex,
+    Transmission,
+    Weighting,
+    row,
     stack,
+    weighted,
 )
 
 
@@ -52,6 +64,8 @@ def positions(*sizes: int, height: int, width: int, seed: int = 5) -> Tensor:
 
 
 KERNEL = random(3, 4, seed=4)
+ANGLES = torch.tensor([0.0, 0.7, 1.6, -2.3, 3.0], dtype=torch.float64)
+FAN = {"source_distance": 20.0, "detector_distance": 12.0}
 
 CASES: dict[str, Callable[[], Operator]] = {
     "Identity": lambda: Identity((2, 5, 3)),
@@ -88,10 +102,52 @@ CASES: dict[str, Callable[[], Operator]] = {
     "NonCartesianMRI maps per item": lambda: NonCartesianMRI(
         positions(9, height=5, width=4), coil_maps(2, 5, 4, batch=2)
     ),
+    "ParallelBeamCT": lambda: ParallelBeamCT(ANGLES, (9, 7)),
+    "ParallelBeamCT wide bins": lambda: ParallelBeamCT(
+        ANGLES, (2, 7, 6), 5, pixel=(1, 1.3), bin_width=2.3, offset=0.25
+    ),
+    "ParallelBeamCT region": lambda: ParallelBeamCT(ANGLES, (7, 6), 4, center=(3.0, -2.0)),
+    "ParallelBeamCT strip": lambda: ParallelBeamCT(ANGLES, (2, 6, 7), 9, pixel=(1, 1.3), model="strip"),
+    "FanBeamCT strip": lambda: FanBeamCT(ANGLES, (7, 6), 5, bin_width=2.5, offset=0.25, model="strip", **FAN),
+    "ParallelBeamCT matrix": lambda: ParallelBeamCT(ANGLES, (2, 7, 6), 5, bin_width=2.3, mode="matrix"),
+    "FanBeamCT": lambda: FanBeamCT(ANGLES, (7, 8), 13, **FAN),
+    "FanBeamCT curved": lambda: FanBeamCT(ANGLES, (2, 7, 6), 6, detector="curved", bin_width=4.0, offset=-0.25, **FAN),
+    "ConeBeamCT": lambda: ConeBeamCT(ANGLES, (5, 6, 7), 3, 9, **FAN),
+    "ConeBeamCT wide bins": lambda: ConeBeamCT(
+        ANGLES,
+        (3, 7, 6),
+        2,
+        5,
+        pixel=(2, 1, 1.3),
+        bin_width=3.3,
+        row_height=6.0,
+        offset=(0.5, -0.25),
+        center=(1, 0.5, -1),
+        **FAN,
+    ),
     "PhaseConstraint": lambda: PhaseConstraint(random(1, 1, 5, 3, dtype=torch.complex64)),
     "PhaseConstraint per item": lambda: PhaseConstraint(random(2, 1, 5, 3, dtype=torch.complex64)),
+    "Weighting": lambda: Weighting(random(2, 5, 3).abs(), (2, 5, 3)),
+    "Weighting per item": lambda: Weighting(random(2, 1, 5, 3).clamp(min=0), (2, 5, 3)),
+    "weighted": lambda: weighted(CartesianMRI(lines(8), coil_maps(3, 9, 8)), random(3, 1, 8).abs()),
+    "Transmission": lambda: Transmission(Identity((1, 3, 5)), torch.arange(5) + 10, 2.0),
+    "Transmission, projector": lambda: Transmission(Blur(KERNEL, (1, 7, 6)), 30.0),
+    "Anscombe": lambda: Anscombe((2, 5, 3)),
+    "Magnitude": lambda: Magnitude((2, 5, 3)),
+    "Magnitude of a scan": lambda: Magnitude((3, 9, 8)) @ CartesianMRI(lines(8), coil_maps(3, 9, 8)),
+    "PhaseRetrieval": lambda: PhaseRetrieval((2, 5, 4)),
+    "PhaseRetrieval without padding": lambda: PhaseRetrieval((1, 6, 5), oversampling=1),
+    "PhaseRetrieval, points": lambda: PhaseRetrieval((2, 5, 4), oversampling=1.5, mask=points(8, 6)),
+    "HighDynamicRange": lambda: HighDynamicRange((2, 5, 3)),
+    "HighDynamicRange of a blur": lambda: HighDynamicRange((2, 7, 6), 1.5, (-2.0, 1.0)) @ Blur(KERNEL, (2, 7, 6)),
+    "NonlinearBlur": lambda: NonlinearBlur((2, 9, 7), seed=3, kernels=3, size=5),
+    "NonlinearBlur, one kernel": lambda: NonlinearBlur((1, 9, 7), kernels=1, size=5),
     "stack": lambda: stack(Blur(KERNEL, (2, 7, 6), padding="valid"), Inpainting(lines(6), shape=(2, 7, 6))),
     "stack per item": lambda: stack(CartesianMRI(points(2, 7, 5)), CartesianMRI(lines(5), coil_maps(2, 7, 5))),
+    "row": lambda: row(CartesianMRI(lines(8), coil_maps(3, 9, 8)), CartesianMRI(lines(8), coil_maps(3, 9, 8, seed=7))),
+    "row, not Cartesian": lambda: row(
+        *(NonCartesianMRI(positions(9, height=5, width=4), coil_maps(2, 5, 4, seed=seed)) for seed in (1, 2))
+    ),
     "Adjoint": lambda: CartesianMRI(lines(8), coil_maps(3, 9, 8)).H,
     "Product": lambda: Blur(KERNEL, (1, 3, 5)) @ Downsampling(2, (1, 6, 10)),
     "Product, real image": lambda: CartesianMRI(lines(5), coil_maps(2, 7, 5)) @ RealToComplex((1, 7, 5)),

@@ -12,6 +12,7 @@ from invdiff.operators import (
     Inpainting,
     LinearOperator,
     Operator,
+    PhaseConstraint,
     RealToComplex,
     stack,
 )
@@ -186,3 +187,48 @@ def test_moves_reach_every_part() -> None:
 def test_refused(make: object, error: type[Exception], message: str) -> None:
     with pytest.raises(error, match=message):
         make()  # type: ignore[operator]
+
+
+LEFT = {
+    "Identity": lambda shape: Identity(shape),
+    "Inpainting": lambda shape: Inpainting(points(*shape[1:]), shape=shape),
+    "Scaled": lambda shape: -2 * Identity(shape),
+    "Sum": lambda shape: Identity(shape) + 2 * Identity(shape),
+    "Adjoint": lambda shape: Identity(shape).H,
+    "Product": lambda shape: Inpainting(points(*shape[1:]), shape=shape) @ (3 * Identity(shape)),
+    "RealToComplex": RealToComplex,
+    "PhaseConstraint": lambda shape: PhaseConstraint(random(1, *shape, dtype=torch.complex64)),
+}
+
+
+@pytest.mark.parametrize("name", LEFT)
+def test_entries_that_no_operator_measures_are_not_counted(name: str) -> None:
+    """What works entry by entry measures nothing that the scan before it did not; noise is not put there either."""
+    shape = (3, 9, 8)
+    left = LEFT[name](shape)
+    scan = Inpainting(lines(8), shape=shape) if left.complex_in is False else SCAN
+    assert left.pointwise
+    both = left @ scan
+    wanted = scan.sampled if left.sampled is None else scan.sampled & left.sampled
+    assert both.sampled is not None
+    assert torch.equal(both.sampled.expand(1, *shape), wanted.expand(1, *shape))
+    assert both.measured(True) == 2 * int(wanted.expand(1, *shape).sum())
+    x = random(1, *scan.shape_in, dtype=torch.float32 if left.complex_in is False else torch.complex64)
+    assert not both.simulate(x, 0.1)[~wanted.expand(1, *shape)].any()
+
+
+def test_operators_that_mix_entries_are_not_pointwise() -> None:
+    for op in (DOWN, SCAN, BLUR, BLUR @ Identity((1, 3, 5)), Identity((1, 3, 5)) + BLUR, 2 * BLUR, BLUR.H):
+        assert not op.pointwise
+    blurred = Blur(KERNEL, (1, 6, 10)) @ Inpainting(points(6, 10))
+    assert blurred.sampled is None
+
+
+def test_multiples_keep_what_can_be_seen() -> None:
+    maps = coil_maps(3, 9, 8)
+    maps[..., :2] = 0
+    scan = CartesianMRI(lines(8), maps)
+    assert scan.support is not None
+    scaled = 2 * scan
+    assert scaled.support is not None
+    assert torch.equal(scaled.support, scan.support)
