@@ -6,6 +6,7 @@ from torch import Tensor
 from invdiff.operators.base import LinearOperator, Operator
 from invdiff.priors.prior import Prior, fits
 from invdiff.shapes import check_shape
+from invdiff.solvers import METHODS
 from invdiff.solvers.method import Method
 from invdiff.units import Units
 
@@ -38,11 +39,20 @@ def admit(y: Tensor, op: Operator, prior: Prior | None, method: Method, name: st
     _finite(y)
     _unsampled(y, op)
     if method.linear and not isinstance(op, LinearOperator):
-        raise ValueError(f"{name} needs a linear operator and {op.name} is not. Use sitcom or dps.")
+        raise ValueError(f"{name} needs a linear operator and {op.name} is not. Use {_non_linear(op)}.")
+    reason = method.fits(op)
+    if reason is not None:
+        raise ValueError(f"{name} does not work behind {op.name}: {reason}")
     if prior is None and method.prior:
         raise ValueError(f"{name} needs a prior. Pass prior=invdiff.load_prior('brain-mri'), or use cg, wavelet or tv.")
     if prior is not None and method.prior:
         _prior(prior, op, y)
+
+
+def _non_linear(op: Operator) -> str:
+    """Names of the methods that work behind an operator that is not linear."""
+    *others, last = [name for name, method in METHODS.items() if not method.linear and method.fits(op) is None]
+    return f"{', '.join(others)} or {last}" if others else last
 
 
 @torch.no_grad()
@@ -72,7 +82,7 @@ def _prior(prior: Prior, op: Operator, y: Tensor) -> None:
         raise TypeError(f"prior must follow invdiff.priors.prior.Prior; {type(prior).__name__} does not.")
     if not fits(prior.shape, op.shape_in):
         raise ValueError(f"the prior is for images {prior.shape}, {op.name} takes {op.shape_in}. They must agree.")
-    is_complex = y.is_complex() if op.complex_in is None else op.complex_in
+    is_complex = _image_is_complex(op, y, prior)
     if prior.complex != is_complex:
         hint = (
             "Put RealToComplex(shape) before the operator, as op @ RealToComplex(op.shape_in)."
@@ -84,6 +94,13 @@ def _prior(prior: Prior, op: Operator, y: Tensor) -> None:
         )
     if prior.complex and op.shape_in[0] != 1 and prior.shape is None and prior.percentile is not None:
         raise ValueError(f"this prior is for one complex channel, {op.name} takes images {op.shape_in}.")
+
+
+def _image_is_complex(op: Operator, y: Tensor, prior: Prior) -> bool:
+    """As the operator says; as y where it gives what it takes; else it takes either, and the prior decides."""
+    if op.complex_in is not None:
+        return op.complex_in
+    return y.is_complex() if op.complex_out is None else prior.complex
 
 
 def _finite(y: Tensor) -> None:

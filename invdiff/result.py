@@ -18,15 +18,19 @@ from invdiff.units import Units
 class Result:
     """A finished reconstruction, in physical units.
 
-    x: (B, C, H, W), the reconstruction: the mean of the samples (with one sample, that sample).
+    x: (B, C, H, W), the reconstruction: the mean of the samples (with one sample, that sample), or the one that was
+        selected by its misfit.
     samples: (B, S, C, H, W). mean, std: over the samples, (B, C, H, W); std is None for one sample. For complex images
         std is that of the complex value, sqrt(E |x - mean|^2).
     options: every option with the value used. nfe, vjps: denoiser evaluations and input gradients per image.
     seconds: wall time of the solver. misfit: |A x0 - y| by step, (steps, B, S), prior units; empty if not tracked.
     chi2: |A x - y|^2 / (m sigma_y^2), (B,), m the number of real measured values; about 1 where x explains the data to
-        the noise; None without sigma_y. sigma_y: (B,), as given or estimated, in the units of y.
+        the noise; None without sigma_y. sigma_y: (B,), as given or estimated, in the units of y; the
+        tensor that was passed where that has a value for every entry of y (misfit and chi2 are then of y / sigma_y).
     units: the affine map used. seed: of the random streams. status: a sentence. reference: BibTeX of the method.
     skipped: noise levels passed in closed form (teleportation), each at least one evaluation saved.
+    score: what the stop rule of a method went by, (steps, B, S), NaN after a run's end; empty for methods without.
+        x is the image of the least score; last: (B, S, C, H, W), the one such a method ended with, None for others.
     """
 
     x: Tensor
@@ -46,11 +50,14 @@ class Result:
     status: str
     reference: str = field(repr=False)
     skipped: int = 0
+    score: Tensor = field(default_factory=lambda: torch.empty(0), repr=False)
+    last: Tensor | None = field(default=None, repr=False)
 
     def save(self, path: str | Path) -> Path:
         """Write images and record to HDF5, whole or not at all; returns the path."""
         path = Path(path)
         arrays = {"x": self.x, "samples": self.samples, "std": self.std, "misfit": self.misfit, "chi2": self.chi2}
+        arrays |= {"last": self.last, "score": self.score if len(self.score) else None}
         arrays |= {"sigma_y": self.sigma_y, "scale": self.units.scale, "offset": self.units.offset}
         record = {
             k: getattr(self, k)

@@ -13,6 +13,7 @@ from invdiff.admission import admit, recognise
 from invdiff.checks import nearest, require
 from invdiff.monitor import Monitor
 from invdiff.operators.base import LinearOperator, Operator
+from invdiff.operators.weighted import whitened
 from invdiff.priors.counted import Counted
 from invdiff.priors.mismatch import PriorMismatch, check
 from invdiff.priors.prior import Prior
@@ -20,6 +21,7 @@ from invdiff.priors.supported import Supported
 from invdiff.random import Noise, streams
 from invdiff.result import Result, statistics
 from invdiff.scaling import find_units, in_prior_units
+from invdiff.selection import check_select, kept_by_misfit, least_misfit, pick
 from invdiff.shapes import norm
 from invdiff.solvers import METHODS, Method
 from invdiff.units import Units
@@ -35,6 +37,7 @@ def solve(
     *,
     sigma_y: float | Tensor | None = None,
     num_samples: int = 1,
+    select: str = "mean",
     seed: int | Generator | None = None,
     scale: str | float | Units = "auto",
     progress: bool | None = None,
@@ -49,8 +52,12 @@ def solve(
         prior: a denoiser (see `invdiff.load_prior`); not needed by the baselines.
         method: a key of `METHODS`, or a function of the same form as the solvers there.
         sigma_y: standard deviation of the noise per real component, in the units of y: a number or (B,). None asks the
-            operator to estimate it from y.
+            operator to estimate it from y. With more axes, one value for every entry of y, broadcastable to it: y and
+            A are divided by it, so that every method minimises |(A x - y) / sigma_y|^2; infinite where an entry of y
+            is not to be used.
         num_samples: independent runs per measurement; the result has their mean and standard deviation.
+        select: what x is: the "mean" of the samples, or the one of least "misfit" |A x - y|, where runs from different
+            starts end in different minima whose mean is none (phase retrieval). Which one that is, is in the status.
         seed: an integer (0 is one), a `torch.Generator`, or None for a fresh one; recorded in the result. Every sample
             has its own stream, so its image does not depend on its batch. The global generator is left alone.
         scale: how physical units become the prior's: "auto" (from the calibration data or the prior's own window), a
@@ -67,14 +74,20 @@ def solve(
         Diverged: an iterate is no longer finite; names the step.
 
     Warns:
-        PriorMismatch: the reconstruction is not of the kind of images that the prior was made for. Looking costs three
-            evaluations per measurement, for priors with reference statistics, which nfe does not count; what it finds
-            is in the status.
+        PriorMismatch: the reconstruction is not of the kind of images that the prior was made for, and the prior no
+            clear help with it, or it is not scaled as they are. One that is merely unusual is named in the status.
+            Looking costs three evaluations per measurement, for priors with reference statistics, which nfe does not
+            count.
     """
     chosen, name = _look_up(method)
     resolved = _bind(chosen, name, options)
     require("num_samples", num_samples, at_least=1)
+    check_select(select, num_samples)
     admit(y, op, prior, chosen, name)
+    by_entry = sigma_y if isinstance(sigma_y, Tensor) and sigma_y.ndim > 1 else None
+    if by_entry is not None:
+        (y, op), sigma_y = whitened(y, op, by_entry), 1.0
+        admit(y, op, prior, chosen, name)
     level = _noise_level(y, op, sigma_y, chosen, name)
     units = find_units(y, op, prior if chosen.prior else None, scale)
     if prior is not None and chosen.prior:
@@ -89,11 +102,13 @@ def solve(
         x = torch.cat([out.reshape(len(y), -1, *op.shape_in) for out in outputs], 1)
         samples = units.repeat(num_samples).to_physical(x.flatten(0, 1)).unflatten(0, (len(y), num_samples))
         monitor.finish(samples)
-    strange = _strange(prior, x[:, 0]) if chosen.prior else ""
+    kept = least_misfit(samples, y, op) if select == "misfit" else None
+    strange = _strange(prior, x[:, 0] if kept is None else pick(x, kept)) if chosen.prior else ""
     mean, std = statistics(samples)
+    image = mean if kept is None else pick(samples, kept)
     skipped = counted.skipped // len(groups) if counted else 0
     return Result(
-        x=mean,
+        x=image,
         samples=samples,
         mean=mean,
         std=std,
@@ -103,13 +118,19 @@ def solve(
         vjps=counted.vjps // len(groups) if counted else 0,
         seconds=time.perf_counter() - begin,
         misfit=monitor.misfit(len(y)),
-        chi2=_chi2(mean, y, op, level),
-        sigma_y=level,
+        chi2=_chi2(image, y, op, level),
+        sigma_y=level if by_entry is None else by_entry,
         units=units,
         seed=number,
-        status=f"finished after {monitor.steps} steps" + _passed(skipped) + _unseen(op) + strange,
+        status=f"finished after {monitor.steps} steps"
+        + _passed(skipped)
+        + kept_by_misfit(kept)
+        + _unseen(op)
+        + strange,
         reference=chosen.reference,
         skipped=skipped,
+        score=monitor.score(len(y)),
+        last=_last(monitor, units, len(y), num_samples),
     )
 
 
@@ -179,6 +200,12 @@ def _run(
     if isinstance(op, LinearOperator):
         return method.function(y, op, prior, **arguments, **options)
     return method.function(y, op.affine(units.scale, units.offset), prior, **arguments, **options)
+
+
+def _last(monitor: Monitor, units: Units, batch: int, samples: int) -> Tensor | None:
+    """Where a method with a stop rule ended, in physical units, (B, S, C, H, W)."""
+    x = monitor.last(batch)
+    return None if x is None else units.repeat(samples).to_physical(x.flatten(0, 1)).unflatten(0, (batch, samples))
 
 
 def _passed(skipped: int) -> str:

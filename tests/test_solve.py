@@ -19,7 +19,20 @@ from invdiff.random import Noise
 from invdiff.units import Units
 
 H, W = 12, 11
-SHORT = {"sitcom": {"steps": 4, "inner": 4}, "dps": {"steps": 12}, "dds": {"steps": 6}}
+SHORT = {
+    "sitcom": {"steps": 4, "inner": 4},
+    "dps": {"steps": 12},
+    "dds": {"steps": 6},
+    "pigdm": {"steps": 12},
+    "ddnm": {"steps": 6},
+    "ddrm": {"steps": 6},
+    "diffpir": {"steps": 6},
+    "red-diff": {"steps": 12},
+    "daps": {"steps": 6},
+    "pnp-dm": {"steps": 6},
+    "dcdp": {"steps": 4, "denoise": 2},
+    "dc-pnp": {"steps": 6},
+}
 BASELINES = ("adjoint", "cg", "wavelet", "tv")
 
 
@@ -245,6 +258,11 @@ REFUSED = {
     ),
     "real prior": (bad(prior=GaussianPrior.stationary(torch.zeros(1, H, W), spectrum())), ValueError, "RealToComplex"),
     "double precision": (bad(y=measured().to(torch.complex128)), TypeError, "complex64"),
+    "singular vectors not known": (
+        bad(method="ddrm", op=mri() @ mri()),
+        ValueError,
+        "ddrm does not work behind CartesianMRI @ CartesianMRI: it needs the singular vectors, .* Use ddnm",
+    ),
     "not an operator": (bad(op=torch.nn.Identity()), TypeError, "Operator"),
     "scale": (bad(scale=-1.0), ValueError, "scale must be above 0"),
     "scale word": (bad(scale="big"), ValueError, "'auto'"),
@@ -331,6 +349,13 @@ def test_an_image_of_another_kind_is_warned_of_and_named_in_the_status() -> None
     with pytest.warns(PriorMismatch, match="not scaled as those the prior knows"):
         result = invdiff.solve(measured(), mri(), knowing(spread=9.0), "dds", **options)
     assert result.status.endswith("check the scale")
+
+
+def test_an_unusual_image_is_named_without_a_warning(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("invdiff.priors.mismatch.WORTH", -100.0)  # dB; warnings are errors here
+    result = invdiff.solve(measured(), mri(), knowing(gain=20.0), "dds", sigma_y=0.1, seed=0, steps=6)
+    assert "the worst: unusual for the prior (draws of a Gaussian), which may still help" in result.status
+    assert "prefer" not in result.status
 
 
 def test_methods_without_a_prior_are_not_judged_by_it() -> None:

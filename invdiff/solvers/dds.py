@@ -9,9 +9,9 @@ No gradient passes through the network: one evaluation a level.
 Source: Chung, Lee and Ye, Decomposed Diffusion Sampler for Accelerating Large-Scale Inverse Problems, ICLR 2024,
 Algorithm 1 and equation 18 (noisy form).
 Differs: gamma is relative to 1/|A|^2 and follows the noise level unless given, equal to the paper's 1 at its noise of
-0.05; operators with a closed-form prox use it in place of conjugate gradients; real inner products of complex images
-are taken with the conjugate; the levels are spaced as by Karras et al., 2022, which puts more of them where details
-settle; the last level returns the data-consistent estimate.
+0.05 |A|; operators with a closed-form prox use it in place of conjugate gradients; real inner products of complex
+images are taken with the conjugate; the levels are spaced as by Karras et al., 2022, which puts more of them where
+details settle; the last level returns the data-consistent estimate.
 """
 
 from itertools import pairwise
@@ -56,14 +56,15 @@ def dds(
             gave 26.3, 27.7 and 28.4 dB. grid: their spacing, "karras" or the paper's "vp".
         eta: share of fresh noise in the step (0.85 in the released code; 1 was better by up to
             0.4 dB on training slices of brain-mri at two noise levels).
-        gamma: trust in the data, in units of 1/|A|^2. None: (0.05 / sigma_y)^2, at most 1e4; 1 without sigma_y.
+        gamma: trust in the data, in units of 1/|A|^2. None: (0.05 |A| / sigma_y)^2, at most 1e4; 1 without sigma_y.
         inner: conjugate-gradient steps M per level, where there is no closed form.
         teleport: begin below the levels that the prior passes in closed form, where it has such (see `HybridPrior`).
     """
     require("eta", eta, at_least=0, at_most=1)
     require("inner", inner, at_least=1)
     sigmas = levels(grid, steps, prior.sigma_min, prior.sigma_max)
-    rho = operator_norm(op) ** 2 / _trust(gamma, sigma_y)
+    size = operator_norm(op)
+    rho = size**2 / _trust(gamma, None if sigma_y is None else sigma_y / size)
     x, sigmas = depart(y, op, prior, noise, sigmas, teleport)
     for i, (sigma, sigma_next) in enumerate(pairwise(sigmas)):
         x_hat = prior(x, sigma)
@@ -74,7 +75,7 @@ def dds(
 
 
 def _trust(gamma: float | None, sigma_y: Tensor | None) -> Tensor | float:
-    """gamma as given, or from the noise level, (B,): the paper's 1 belongs to a noise of 0.05 on images in [-1, 1]."""
+    """gamma as given, or from the noise level over |A|, (B,): the paper's 1 belongs to 0.05 on images in [-1, 1]."""
     if gamma is not None:
         require("gamma", gamma, above=0)
         return gamma

@@ -17,7 +17,8 @@ class Callback(Protocol):
     """Called once per step by every solver: drives progress, the finite-state guard and the user's own callback.
 
     i: step, from 0; total: number of steps; x: state, (B, *shape_in), in the prior's units; x0: current estimate;
-    misfit: |A x0 - y| per sample, (B,), where the solver has it.
+    misfit: |A x0 - y| per sample, (B,), where the solver has it. score: what its stop rule goes by, (B,), the least
+    being the best.
     """
 
     def __call__(
@@ -29,6 +30,7 @@ class Callback(Protocol):
         x0: Tensor | None = None,
         sigma: float | None = None,
         misfit: Tensor | None = None,
+        score: Tensor | None = None,
     ) -> None: ...
 
 
@@ -40,6 +42,8 @@ class Method:
         sigma_y, (B,), only if it uses it.
     prior: whether it needs one. linear: whether the operator must be linear. sampler: whether repeated runs are draws
         meant to spread like the posterior. gradient: whether it differentiates through the prior.
+    fits: of an operator of the right kind, why the method cannot work behind it, as a sentence that says what to use
+        instead; None where it can.
     """
 
     function: Callable[..., Tensor]
@@ -48,6 +52,7 @@ class Method:
     linear: bool = False
     sampler: bool = False
     gradient: bool = False
+    fits: Callable[[Operator], str | None] = lambda op: None
     reference: str = ""
 
 
@@ -70,5 +75,13 @@ def depart(
 
 
 def operator_norm(op: Operator) -> float:
-    """|A| of a linear operator, 1 for a non-linear one (whose scale is its own affair), never 0."""
-    return (op.norm() if isinstance(op, LinearOperator) else 1.0) or 1.0
+    """|A|, for a non-linear operator what it says of its scale; never 0."""
+    return op.norm() or 1.0
+
+
+def data_weight(op: LinearOperator, sigma_y: Tensor, variance: Tensor | float) -> Tensor:
+    """rho = sigma_y^2 / variance of a proximal step, (B,): noise of the data against that of the image.
+
+    At least 1e-6 |A|^2, so that single precision still tells A^H A + rho from A^H A where sigma_y is 0.
+    """
+    return (sigma_y**2 / variance).clamp(min=1e-6 * operator_norm(op) ** 2)

@@ -1,6 +1,6 @@
 """x = argmin |A x - y|^2 / 2 + lam TV(x),   TV(x) = sum over pixels of |grad x|: total variation, by FISTA.
 
-|grad x| is the Euclidean norm over both directions, all channels and both components of complex values (isotropic, and
+|grad x| is the Euclidean norm over all directions, all channels and both components of complex values (isotropic, and
 edges shared by the channels). The proximal map of TV is found by accelerated projected gradients on its dual,
 
     u <- P(w + G (v - G^H w) / |G|^2),   x = v - G^H u,   P: |u| <= s in every pixel,
@@ -83,7 +83,7 @@ def tv(
 
 
 def denoise(v: Tensor, s: Tensor, dual: Tensor, gradient: Gradient, iterations: int) -> tuple[Tensor, Tensor]:
-    """argmin |x - v|^2 / 2 + s TV(x), (B, C, H, W), and its dual, (B, C, 2, H, W), started from `dual`; s is (B,)."""
+    """argmin |x - v|^2 / 2 + s TV(x), (B, C, *N), and its dual, (B, C, d, *N), started from `dual`; s is (B,)."""
     bound, w, t = over(s, dual), dual, 1.0
     step = 1 / gradient.norm() ** 2 if gradient.norm() else 0.0
     tiny = torch.finfo(s.dtype).tiny

@@ -18,7 +18,7 @@ from torch import Tensor
 from torch.nn.functional import pad
 
 from invdiff.checks import require
-from invdiff.operators.base import LinearOperator
+from invdiff.operators.base import LinearOperator, Operator
 from invdiff.operators.undecimated import UndecimatedWavelet
 from invdiff.operators.wavelet import Wavelet, default_levels, rounded_up
 from invdiff.priors.prior import Prior
@@ -89,6 +89,13 @@ def wavelet(
 
     x = fista(_continued(data, op.shape_in, transform.shape_in), prox, report, iterations)
     return visible(_crop(x, op.shape_in), op)
+
+
+def not_planar(op: Operator) -> str | None:
+    """Why the transform is not one of the images behind an operator."""
+    if len(op.shape_in) == 3:
+        return None
+    return f"its transform is one of images (C, H, W), not {op.shape_in}. Use tv or cg."
 
 
 def penalised(transform: LinearOperator, levels: int) -> Tensor:

@@ -10,6 +10,7 @@ import sigpy.mri.app as sigpy_mri
 import torch
 from torch import Tensor
 
+import invdiff
 from invdiff.operators import CartesianMRI, GaussianBlur, Identity, Inpainting, RealToComplex, stack
 from invdiff.operators.base import LinearOperator
 from invdiff.operators.gradient import Gradient
@@ -354,10 +355,11 @@ def test_large_weight_leaves_the_mean() -> None:
 
 
 @pytest.mark.parametrize("dtype", [torch.float64, torch.complex128])
-def test_tv_denoiser_closes_the_duality_gap(dtype: torch.dtype) -> None:
+@pytest.mark.parametrize("shape", [(2, 11, 8), (1, 5, 4, 6)])
+def test_tv_denoiser_closes_the_duality_gap(dtype: torch.dtype, shape: tuple[int, ...]) -> None:
     """P(x) - D(u) bounds the distance to the optimum; it is computed here from its definition."""
-    v, s = random(2, 2, 11, 8, dtype=dtype), torch.tensor([0.1, 0.5], dtype=torch.float64)
-    gradient = Gradient((2, 11, 8))
+    v, s = random(2, *shape, dtype=dtype), torch.tensor([0.1, 0.5], dtype=torch.float64)
+    gradient = Gradient(shape)
     x, dual = denoise(v, s, torch.zeros_like(gradient(v)), gradient, 2000)
     variation = torch.linalg.vector_norm(gradient(x), dim=(1, 2)).flatten(1).sum(1)
     primal = norm(x - v) ** 2 / 2 + s * variation
@@ -521,3 +523,11 @@ def test_more_refusals() -> None:
         run("wavelet", y, op, levels=0)
     with pytest.raises(ValueError, match="moments must be between 1 and 10, got 0"):
         run("wavelet", y, op, moments=0)
+
+
+def test_volumes_are_refused_by_their_own_shape() -> None:
+    op = Identity((1, 5, 6, 7))
+    with pytest.raises(
+        ValueError, match=r"wavelet does not work behind Identity: .* not \(1, 5, 6, 7\)\. Use tv or cg"
+    ):
+        invdiff.solve(torch.ones(1, *op.shape_in), op, None, "wavelet")

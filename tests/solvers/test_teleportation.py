@@ -20,6 +20,10 @@ OPTIONS: dict[str, dict[str, Any]] = {
     "dds": {"steps": 20},
     "dps": {"steps": 60},
     "sitcom": {"steps": 10, "inner": 4},
+    "pigdm": {"steps": 60},
+    "ddnm": {"steps": 40},
+    "ddrm": {"steps": 20},
+    "diffpir": {"steps": 40},
 }
 
 

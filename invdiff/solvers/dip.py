@@ -1,0 +1,63 @@
+"""Deep image prior: x = g_theta(z) with z fixed noise; theta fitted to y alone, stopped before it fits the noise.
+
+    theta <- Adam on |A g_theta(z + eta) - y|^2,   eta ~ N(0, jitter^2)
+
+No training data and no prior: the network's structure takes images before noise.
+
+Source: Ulyanov, Vedaldi and Lempitsky, Deep Image Prior, CVPR 2018; stop rules: see `stopping`.
+Differs: complex images as two output channels; no sigmoid; one network per sample; it stops by itself.
+"""
+
+from torch import Tensor
+
+from invdiff.networks.generator_blocks import scales
+from invdiff.networks.skip_hourglass import SkipHourglass
+from invdiff.operators.base import Operator
+from invdiff.random import Noise
+from invdiff.solvers.method import Callback
+from invdiff.solvers.replicas import Replicas
+from invdiff.solvers.stopping import stop_rule
+from invdiff.solvers.untrained import Fit, fit, fixed_noise, image_channels
+
+REFERENCE = """@inproceedings{ulyanov2018dip,
+  title = {Deep Image Prior},
+  author = {Ulyanov, Dmitry and Vedaldi, Andrea and Lempitsky, Victor},
+  booktitle = {IEEE Conference on Computer Vision and Pattern Recognition},
+  year = {2018}
+}"""
+
+
+def dip(
+    y: Tensor,
+    op: Operator,
+    prior: None = None,
+    *,
+    noise: Noise,
+    callback: Callback,
+    sigma_y: Tensor | None = None,
+    iterations: int = 3000,
+    lr: float = 0.01,
+    channels: int = 48,
+    jitter: float = 1 / 30,
+    average: float = 0.01,
+    stop: str = "variance",
+    patience: int = 500,
+) -> Tensor:
+    """Reconstruct y (B, *op.shape_out); returns (B, *op.shape_in).
+
+    Args:
+        iterations: Adam steps at most. lr: its rate.
+        channels: of the hour-glass at each of its (at most five) scales; the paper has 128, for 6.6 times the work.
+        jitter: standard deviation of the noise on z (z is uniform in (0, 0.1)).
+        average: forgetting of the exponential average that is returned.
+        stop: "variance", "running", "discrepancy", "held-out", "never", or several joined by "+".
+        patience: iterations without a better score after which a sample ends.
+    """
+    height, width = op.shape_in[1:]
+    depth = scales(height, width, 5)
+    net = SkipHourglass(32, image_channels(y, op), (channels,) * depth)
+    z = fixed_noise(y, noise, 32, (height, width))
+    replicas = Replicas(net, noise.generators, y.device)
+    rule = stop_rule(stop, y, op, sigma_y, noise, patience)
+    settings = Fit(iterations, lr, jitter=jitter, average=average)
+    return fit(y, op, replicas, z, settings, rule, noise=noise, callback=callback)

@@ -1,0 +1,79 @@
+"""Sparse-DIP: a deep image prior of which only the parameters that a mask keeps are there, and trained.
+
+    theta <- Adam on |A g(theta * m; z) - y|^2,   theta from the random theta_0 that the mask m was found for
+
+With a twentieth of the parameters there is little room for noise, so that the fit drifts where a dense one spoils.
+
+Source: Ghosh et al., Optimal Eye Surgeon, ICML 2024, section 4; the mask: see `oes`.
+Differs: what is masked is set to 0 after every step, not only in the gradient, since Adam's momentum would move it;
+complex images as two output channels; no sigmoid; a stop rule on top.
+"""
+
+from pathlib import Path
+
+import torch
+from torch import Tensor
+
+from invdiff.operators.base import Operator
+from invdiff.random import Noise
+from invdiff.solvers.method import Callback
+from invdiff.solvers.oes import Mask, learn_mask, planted
+from invdiff.solvers.replicas import Replicas
+from invdiff.solvers.stopping import stop_rule
+from invdiff.solvers.untrained import Fit, fit, image_channels
+
+REFERENCE = """@inproceedings{ghosh2024oes,
+  title = {Optimal Eye Surgeon: Finding Image Priors through Sparse Generators at Initialization},
+  author = {Ghosh, Avrajit and Zhang, Xitong and Sun, Kenneth K. and Qu, Qing and Ravishankar, Saiprasad and
+            Wang, Rongrong},
+  booktitle = {International Conference on Machine Learning},
+  year = {2024}
+}"""
+
+
+def sparse_dip(
+    y: Tensor,
+    op: Operator,
+    prior: None = None,
+    *,
+    noise: Noise,
+    callback: Callback,
+    sigma_y: Tensor | None = None,
+    mask: Mask | str | Path | None = None,
+    sparsity: float = 0.05,
+    mask_iterations: int = 2000,
+    iterations: int = 3000,
+    lr: float = 0.01,
+    stop: str = "variance",
+    patience: int = 500,
+) -> Tensor:
+    """Reconstruct y (B, *op.shape_out); returns (B, *op.shape_in).
+
+    Args:
+        mask: from `learn_mask` or a file of one, for all items; None learns one from each item of y first.
+        sparsity, mask_iterations: share of the parameters kept, and Adam steps, for masks learned here.
+        iterations: Adam steps at most. lr: its rate.
+        stop: "variance", "running", "discrepancy", "held-out", "never", or several joined by "+".
+        patience: iterations without a better score after which a sample ends.
+
+    Raises:
+        ValueError: a mask for another number of image channels, or a file that holds none.
+    """
+    found = Mask.load(mask) if isinstance(mask, (str, Path)) else mask
+    masks = [found] * len(y) if found else [_learned(y, op, b, noise, sparsity, mask_iterations) for b in range(len(y))]
+    if masks[0].config["out_channels"] != image_channels(y, op):
+        raise ValueError(
+            f"the mask is for {masks[0].config['out_channels']} real channels, the image has {image_channels(y, op)}. "
+            "Learn one from a measurement of this kind."
+        )
+    parts = [planted(m.network(), m.seed, y[b : b + 1], op) for b, m in enumerate(masks)]
+    replicas = Replicas.joined([part for part, _ in parts])
+    keep = {name: torch.stack([m.keep[name] for m in masks]).to(y.device) for name in masks[0].keep}
+    rule = stop_rule(stop, y, op, sigma_y, noise, patience)
+    z = torch.cat([z for _, z in parts])
+    return fit(y, op, replicas, z, Fit(iterations, lr), rule, noise=noise, callback=callback, mask=keep)
+
+
+def _learned(y: Tensor, op: Operator, b: int, noise: Noise, sparsity: float, iterations: int) -> Mask:
+    seed = int(torch.randint(0, 2**62, (1,), generator=noise.generators[b]))
+    return learn_mask(y[b : b + 1], op, sparsity=sparsity, iterations=iterations, seed=seed)

@@ -1,0 +1,218 @@
+"""When to stop fitting a network to one scan, and which iterate to take, from what can be seen without the truth.
+
+    moving variance   mean_w |x_w - mean x|^2 over the last W images; least where structure is in and noise is not yet
+    running variance  the same with exponential forgetting: d = x - e, e += a d, v = (1 - a)(v + a |d|^2)
+    discrepancy       |A x - y| <= sigma_y sqrt(m)
+    held out          |A x - y| over measurements that the fit does not see
+
+Source: Wang et al., Early Stopping for Deep Image Prior, TMLR 2023 (moving and running variance, patience);
+Yaman et al., Zero-Shot Self-Supervised Learning for MRI Reconstruction, ICLR 2022 (held-out measurements).
+"""
+
+from collections import deque
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from invdiff.checks import nearest, require
+from invdiff.operators.base import Operator
+from invdiff.random import Noise
+from invdiff.shapes import norm, over
+
+VIEW = 64  # side to which images are averaged before their variance is taken
+
+
+class Stop:
+    """Keeps, for every sample, the image of the least score, and ends a sample `patience` iterations after it.
+
+    Attributes:
+        chosen: (B, ...), the image to return. done: (B,), samples that have ended; their image no longer changes.
+        at: (B,), the iteration of the chosen image.
+        weights: entries of y to fit, bool, broadcasting over y; None is all of them.
+    """
+
+    weights: Tensor | None = None
+
+    def __init__(self, patience: int) -> None:
+        require("patience", patience, at_least=1)
+        self.patience = patience
+        self.chosen, self.done = torch.empty(0), torch.empty(0, dtype=torch.bool)
+
+    def look(self, i: int, x: Tensor, residual: Tensor) -> Tensor:
+        """Judge iteration i: x (B, ...), residual A x - y (B, *shape_out); returns the score, (B,), inf before any."""
+        if i == 0:
+            self.chosen, self.done = x.clone(), torch.zeros(len(x), dtype=torch.bool, device=x.device)
+            self.least = torch.full((len(x),), torch.inf, device=x.device)
+            self.at = torch.zeros(len(x), dtype=torch.long, device=x.device)
+        score = self.score(i, x, residual)
+        better = (score < self.least) & ~self.done
+        better |= (~torch.isfinite(self.least)) & ~self.done  # nothing judged yet: the last image is all there is
+        self.least = torch.where(better, score, self.least)
+        self.at = torch.where(better, i, self.at)
+        self.chosen = torch.where(over(better, x), x, self.chosen)
+        self.done = self.done | self.ended(i, score)
+        return score
+
+    def score(self, i: int, x: Tensor, residual: Tensor) -> Tensor:
+        raise NotImplementedError
+
+    def ended(self, i: int, score: Tensor) -> Tensor:
+        return torch.isfinite(self.least) & (i - self.at >= self.patience)
+
+
+class Never(Stop):
+    """The last image, after all iterations."""
+
+    def __init__(self) -> None:
+        super().__init__(1)
+
+    def score(self, i: int, x: Tensor, residual: Tensor) -> Tensor:
+        return torch.full((len(x),), -float(i), device=x.device)
+
+    def ended(self, i: int, score: Tensor) -> Tensor:
+        return torch.zeros_like(self.done)
+
+
+class MovingVariance(Stop):
+    """Least variance of the last `window` images, per pixel, of images averaged down to `VIEW` pixels a side."""
+
+    def __init__(self, window: int = 100, patience: int = 500) -> None:
+        super().__init__(patience)
+        require("window", window, at_least=2)
+        self.images: deque[Tensor] = deque(maxlen=window)
+
+    def score(self, i: int, x: Tensor, residual: Tensor) -> Tensor:
+        self.images.append(_view(x))
+        if len(self.images) < (self.images.maxlen or 0):
+            return torch.full((len(x),), torch.inf, device=x.device)
+        window = torch.stack(tuple(self.images))
+        return (window - window.mean(0)).square().flatten(2).mean((0, 2))
+
+
+class RunningVariance(Stop):
+    """Least exponentially weighted variance, without a window to keep; begins after `begin` iterations."""
+
+    def __init__(self, forgetting: float = 0.1, begin: int = 100, patience: int = 500) -> None:
+        super().__init__(patience)
+        require("forgetting", forgetting, above=0, at_most=1)
+        self.forgetting, self.begin = forgetting, begin
+
+    def score(self, i: int, x: Tensor, residual: Tensor) -> Tensor:
+        image = _view(x)
+        if i == 0:
+            self.mean, self.variance = image, torch.zeros(len(x), device=x.device)
+        change = image - self.mean
+        self.mean = self.mean + self.forgetting * change
+        step = self.variance + self.forgetting * change.square().flatten(1).mean(1)
+        self.variance = (1 - self.forgetting) * step
+        return self.variance if i >= self.begin else torch.full_like(self.variance, torch.inf)
+
+
+class Discrepancy(Stop):
+    """The first image that explains y to the noise: |A x - y| <= limit, (B,)."""
+
+    def __init__(self, limit: Tensor) -> None:
+        super().__init__(1)
+        self.limit = limit
+
+    def score(self, i: int, x: Tensor, residual: Tensor) -> Tensor:
+        return norm(residual)
+
+    def ended(self, i: int, score: Tensor) -> Tensor:
+        return score <= self.limit
+
+
+class HeldOut(Stop):
+    """Least misfit over entries of y that are left out of the fit, averaged over about ten iterations.
+
+    Args:
+        weights: entries to fit, bool, broadcasting over y.
+    """
+
+    def __init__(self, weights: Tensor, patience: int = 500) -> None:
+        super().__init__(patience)
+        self.weights = self.fitted = weights
+        self.smooth = torch.empty(0)
+
+    def score(self, i: int, x: Tensor, residual: Tensor) -> Tensor:
+        misfit = norm(residual * ~self.fitted)
+        self.smooth = misfit if i == 0 else torch.lerp(self.smooth, misfit, 0.1)
+        return self.smooth
+
+
+class FirstOf(Stop):
+    """Whichever rule ends first for a sample chooses its image; the score is that of the first rule."""
+
+    def __init__(self, rules: list[Stop]) -> None:
+        super().__init__(1)
+        self.rules = rules
+        self.weights = next((rule.weights for rule in rules if rule.weights is not None), None)
+
+    def look(self, i: int, x: Tensor, residual: Tensor) -> Tensor:
+        scores = [rule.look(i, x, residual) for rule in self.rules]
+        first = self.rules[0]
+        free = torch.ones_like(first.done) if i == 0 else ~self.done
+        self.chosen = first.chosen if i == 0 else torch.where(over(free, x), first.chosen, self.chosen)
+        self.at = first.at if i == 0 else torch.where(free, first.at, self.at)
+        for rule in self.rules[1:]:
+            ends = free & rule.done & ~first.done
+            self.chosen = torch.where(over(ends, x), rule.chosen, self.chosen)
+            self.at = torch.where(ends, rule.at, self.at)
+            free = free & ~ends
+        self.done = torch.stack([rule.done for rule in self.rules]).any(0)
+        return scores[0]
+
+
+def hold_out(y: Tensor, op: Operator, share: float, noise: Noise) -> Tensor:
+    """Entries to fit, (B, 1, ...) bool over the axes of y: all but a random share of what was measured.
+
+    One choice for all coils or channels. The largest hundredth of |y|, which holds the overall brightness (the centre
+    of k-space), is always fitted.
+    """
+    require("held_out", share, above=0, at_most=0.5)
+    size = y.abs().square().sum(1, keepdim=True).sqrt()
+    measured = torch.ones_like(size, dtype=torch.bool)
+    if op.sampled is not None:
+        measured = measured & op.sampled.any(1, keepdim=True)
+    bright = size >= torch.quantile(size.flatten(1).float(), 0.99, dim=1).view(-1, *[1] * (size.ndim - 1))
+    drawn = torch.special.ndtr(noise.like(size.real)) < share
+    return ~(drawn & measured & ~bright)
+
+
+def stop_rule(
+    name: str, y: Tensor, op: Operator, sigma_y: Tensor | None, noise: Noise, patience: int, held_out: float = 0.05
+) -> Stop:
+    """The rule, or the rules joined by "+", of this name: "variance", "running", "discrepancy", "held-out", "never".
+
+    Raises:
+        ValueError: an unknown rule, or "discrepancy" without sigma_y.
+    """
+    rules = [_rule(part, y, op, sigma_y, noise, patience, held_out) for part in name.split("+")]
+    return rules[0] if len(rules) == 1 else FirstOf(rules)
+
+
+def _rule(
+    name: str, y: Tensor, op: Operator, sigma_y: Tensor | None, noise: Noise, patience: int, held_out: float
+) -> Stop:
+    if name not in RULES:
+        raise ValueError(f"unknown stop rule {name!r}.{nearest(name, RULES)} Join several with +.")
+    if name == "discrepancy":
+        if sigma_y is None:
+            raise ValueError("stop='discrepancy' needs sigma_y, the noise level of y. Pass it, or use 'variance'.")
+        return Discrepancy(sigma_y * op.measured(y.is_complex()) ** 0.5)
+    if name == "held-out":
+        return HeldOut(hold_out(y, op, held_out, noise), patience)
+    if name == "never":
+        return Never()
+    return MovingVariance(patience=patience) if name == "variance" else RunningVariance(patience=patience)
+
+
+RULES = ("variance", "running", "discrepancy", "held-out", "never")
+
+
+def _view(x: Tensor) -> Tensor:
+    """Real components of x, averaged down to at most `VIEW` pixels a side."""
+    x = torch.cat([x.real, x.imag], 1) if x.is_complex() else x
+    height, width = (min(n, VIEW) for n in x.shape[-2:])
+    return F.adaptive_avg_pool2d(x, (height, width))

@@ -1,0 +1,121 @@
+"""Stop rules choose the image that their score says, sample by sample, and never see the truth."""
+
+from typing import Any
+
+import pytest
+import torch
+from torch import Tensor
+
+from invdiff.operators import CartesianMRI, Identity
+from invdiff.random import streams
+from invdiff.solvers.stopping import (
+    Discrepancy,
+    FirstOf,
+    HeldOut,
+    MovingVariance,
+    Never,
+    RunningVariance,
+    Stop,
+    hold_out,
+    stop_rule,
+)
+
+
+def images(levels: list[float], seed: int = 0) -> list[Tensor]:
+    """A fixed image plus noise of the given level at each iteration, (1, 1, 8, 8)."""
+    generator = torch.Generator().manual_seed(seed)
+    return [1 + level * torch.randn(1, 1, 8, 8, generator=generator) for level in levels]
+
+
+def run(stop: Stop, path: list[Tensor], residuals: list[Tensor] | None = None) -> int:
+    """The number of images seen until the rule ends."""
+    for i, x in enumerate(path):
+        stop.look(i, x, x - 1 if residuals is None else residuals[i])
+        if bool(stop.done.all()):
+            return i + 1
+    return len(path)
+
+
+DIP = [0.5] * 40 + [0.05] * 40 + [0.5] * 200  # unsettled, settled, unsettled again
+
+
+@pytest.mark.parametrize(
+    "stop", [MovingVariance(window=20, patience=60), RunningVariance(begin=10, patience=60)], ids=["moving", "running"]
+)
+def test_variance_rules_take_the_settled_stretch(stop: Stop) -> None:
+    path = images(DIP)
+    seen = run(stop, path)
+    assert 55 <= int(stop.at) <= 85
+    assert torch.equal(stop.chosen, path[int(stop.at)])
+    assert seen == int(stop.at) + 61, "patience counts from the chosen image"
+
+
+def test_moving_variance_is_that_of_the_window() -> None:
+    path, stop = images([0.3] * 6), MovingVariance(window=4, patience=10)
+    scores = [float(stop.look(i, x, x)) for i, x in enumerate(path)]
+    assert scores[:3] == [float("inf")] * 3
+    window = torch.stack(path[2:6])
+    assert scores[5] == pytest.approx(float((window - window.mean(0)).square().mean()), rel=1e-5)
+
+
+def test_discrepancy_takes_the_first_image_that_explains_the_data() -> None:
+    stop, path = Discrepancy(torch.tensor([2.0])), images([0.0] * 5)
+    residuals = [torch.full((1, 4), value) for value in (5.0, 2.0, 0.9, 0.1, 0.0)]
+    assert run(stop, path, residuals) == 3  # |r| = 2 x 0.9
+    assert int(stop.at) == 2
+
+
+def test_samples_end_apart() -> None:
+    stop = Discrepancy(torch.tensor([1.0, 1.0]))
+    for i, level in enumerate((3.0, 0.5, 0.1)):
+        x = torch.full((2, 1, 2, 2), float(i))
+        stop.look(i, x, torch.tensor([[level], [0.2 if i == 0 else 9.0]]))
+    assert stop.chosen[:, 0, 0, 0].tolist() == [1.0, 0.0], "the second had ended at once"
+
+
+def test_held_out_misfit_sees_only_what_is_left_out() -> None:
+    weights = torch.tensor([[True, True, False]])
+    stop = HeldOut(weights, patience=5)
+    first = stop.look(0, torch.zeros(1, 1), torch.tensor([[9.0, 9.0, 0.5]]))
+    assert float(first) == 0.5
+
+
+def test_never_returns_the_last() -> None:
+    path, stop = images([0.1] * 9), Never()
+    assert run(stop, path) == 9
+    assert torch.equal(stop.chosen, path[-1])
+
+
+def test_the_first_rule_to_end_chooses() -> None:
+    path = images(DIP)
+    stop = FirstOf([MovingVariance(window=20, patience=60), Discrepancy(torch.tensor([1.0]))])
+    residuals = [torch.full((1, 1), 9.0 if i < 30 else 0.5) for i in range(len(path))]
+    assert run(stop, path, residuals) == 31
+    assert torch.equal(stop.chosen, path[30])
+    late = FirstOf([MovingVariance(window=20, patience=60), Discrepancy(torch.tensor([0.0]))])
+    alone = MovingVariance(window=20, patience=60)
+    assert run(late, path, residuals) == run(alone, path)
+    assert torch.equal(late.chosen, alone.chosen)
+
+
+def test_what_is_held_out_was_measured_and_is_not_the_centre() -> None:
+    op = CartesianMRI(torch.arange(32) % 2 == 0, shape=(32, 32))
+    x = torch.ones(1, 1, 32, 32, dtype=torch.complex64)
+    y = op.simulate(x, 0.01, seed=0)
+    fitted = hold_out(y, op, 0.2, streams(0, 1)[0])
+    left = ~fitted
+    assert bool((op.sampled & left).sum() == left.sum()), "only sampled entries can be held out"
+    assert 0.1 < float(left.sum()) / float(op.sampled.sum()) < 0.3
+    assert bool(fitted[0, 0, 16, 16]), "the brightest entry is always fitted"
+    again = hold_out(y, op, 0.2, streams(0, 1)[0])
+    assert torch.equal(fitted, again)
+
+
+@pytest.mark.parametrize(
+    ("name", "sigma", "message"),
+    [("varience", None, "Did you mean 'variance'"), ("discrepancy", None, "needs sigma_y")],
+)
+def test_rules_that_cannot_be_are_refused(name: str, sigma: Any, message: str) -> None:
+    y = torch.zeros(1, 1, 4, 4)
+    with pytest.raises(ValueError, match=message):
+        stop_rule(name, y, Identity((1, 4, 4)), sigma, streams(0, 1)[0], 10)
