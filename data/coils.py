@@ -1,6 +1,7 @@
 """G(r) s(r) = s(r): coil sensitivities from calibration lines (ESPIRiT), and simulated ones.
 
 Maps are (coil, h, w) complex64 with sum over coils |s|^2 = 1 where they are defined and 0 elsewhere.
+Maps by division of images are in `invdiff.data.coil_ratios`.
 """
 
 import math
@@ -46,20 +47,57 @@ def espirit(
     Raises:
         ValueError: shapes disagree, the calibration block is smaller than a patch or holds nothing.
 
-    Differs: no soft weighting of the cropped border, one set of maps; the sum over kernels is taken on the
-        (2k-1)^2 lags of their autocorrelation, which is the same number.
+    Differs: no soft weighting of the cropped border; the sum over kernels is taken on the (2k-1)^2 lags of their
+        autocorrelation, which is the same number.
     Source: Uecker et al., ESPIRiT, Magnetic Resonance in Medicine 71:990, 2014, eqs. 13-19.
     """
-    calibration = _calibration(kspace, mask, width, kernel).to(torch.complex128)
+    return espirit_sets(kspace, mask, 1, width=width, kernel=kernel, threshold=threshold, crop=crop)[0]
+
+
+def espirit_sets(
+    kspace: Tensor,
+    mask: Tensor | None = None,
+    sets: int = 2,
+    *,
+    width: int | tuple[int, int] = 24,
+    kernel: int = 6,
+    threshold: float = 0.02,
+    crop: float = 0.9,
+) -> Tensor:
+    """Several sets of ESPIRiT maps, the eigenvectors of the `sets` largest eigenvalues: y = F sum_m s_m x_m.
+
+    Where the field of view is smaller than the object, two places fold onto one pixel and two eigenvalues are near 1:
+    one set of maps cannot explain such data, two can (soft-SENSE; `invdiff.operators.row` is the operator). Elsewhere
+    the later sets are cropped to zero. Maps of one pixel are orthogonal over coils.
+
+    Args:
+        sets: 1 to the number of coils. The others as for `espirit`.
+
+    Returns:
+        maps, (sets, coil, h, w) complex64.
+
+    Raises:
+        ValueError: as `espirit`, or an impossible number of sets.
+
+    Source: Uecker et al., ESPIRiT, Magnetic Resonance in Medicine 71:990, 2014, section "Extended (soft) SENSE".
+    """
+    calibration = calibration_block(kspace, mask, width, kernel).to(torch.complex128)
+    if not 1 <= sets <= len(kspace):
+        raise ValueError(f"wanted 1 to {len(kspace)} sets of maps for {len(kspace)} coils, got {sets}.")
     lags = _lags(_projector(calibration, kernel, threshold), len(kspace), kernel)
     h, w = kspace.shape[1:]
     left, right = _harmonics(h, kernel, lags), _harmonics(w, kernel, lags)
-    virtual = _virtual_coil(calibration).to(torch.complex64)
-    rows = [_maps_of_rows(lags, e, right, virtual, crop) for e in left.split(max(1, 2**22 // (w * len(kspace) ** 2)))]
-    return torch.cat(rows, dim=1)
+    virtual = virtual_coil(calibration).to(torch.complex64)
+    bands = left.split(max(1, 2**22 // (w * len(kspace) ** 2)))
+    return torch.cat([_maps_of_rows(lags, band, right, virtual, sets, crop) for band in bands], dim=2)
 
 
-def _calibration(kspace: Tensor, mask: Tensor | None, width: int | tuple[int, int], kernel: int) -> Tensor:
+def calibration_block(kspace: Tensor, mask: Tensor | None, width: int | tuple[int, int], kernel: int) -> Tensor:
+    """The fully sampled block about the centre of k-space, (coil, i, j), at most `width` and at least `kernel` wide.
+
+    Raises:
+        ValueError: k-space is not complex (coil, h, w), the block is too small, zero or not finite.
+    """
     if kspace.ndim != 3 or not kspace.is_complex():
         raise ValueError(f"kspace must be complex (coil, h, w), got {kspace.dtype} {tuple(kspace.shape)}.")
     h, w = kspace.shape[1:]
@@ -113,21 +151,21 @@ def _harmonics(n: int, kernel: int, like: Tensor) -> Tensor:
     return torch.polar(torch.ones_like(phase), phase).to(like)
 
 
-def _virtual_coil(calibration: Tensor) -> Tensor:
-    """First principal component over coils, (coil,)."""
+def virtual_coil(calibration: Tensor) -> Tensor:
+    """w, the first principal component over coils of (coil, ...), (coil,), its largest entry real and positive."""
     x = calibration.flatten(1)
     w = torch.linalg.eigh(x @ x.mH)[1][:, -1]
     return w / torch.sgn(w[w.abs().argmax()])
 
 
-def _maps_of_rows(lags: Tensor, left: Tensor, right: Tensor, virtual: Tensor, crop: float) -> Tensor:
-    """Maps of a band of rows, (coil, rows, w)."""
+def _maps_of_rows(lags: Tensor, left: Tensor, right: Tensor, virtual: Tensor, sets: int, crop: float) -> Tensor:
+    """Maps of a band of rows, (sets, coil, rows, w)."""
     g = torch.einsum("ra,cdab,wb->rwcd", left, lags, right)
     value, vector = torch.linalg.eigh(g)
-    s = vector[..., -1]
-    s = s * torch.sgn(s @ virtual.conj()).conj()[..., None]
-    s = torch.where((value[..., -1] > crop)[..., None], s, torch.zeros_like(s))
-    return s.permute(2, 0, 1).contiguous()
+    s = vector[..., -sets:].flip(-1)  # (rows, w, coil, sets)
+    s = s * torch.sgn(torch.einsum("c,rwcm->rwm", virtual.conj(), s)).conj()[..., None, :]
+    s = torch.where((value[..., -sets:].flip(-1) > crop)[..., None, :], s, torch.zeros_like(s))
+    return s.permute(3, 2, 0, 1).contiguous()
 
 
 def simulate_maps(coils: int, shape: tuple[int, int], seed: int = 0) -> Tensor:

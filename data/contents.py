@@ -38,6 +38,10 @@ class Reader:
         """Coil maps of slice i, (coils, h, w)."""
         return None
 
+    def body_coil(self, i: int) -> NDArray[np.complex64] | None:
+        """The same slice received with the body coil, (channels, h, w)."""
+        return None
+
     def noise(self) -> NDArray[np.complex64] | None:
         """Samples without signal, (coils, n)."""
         return None
@@ -56,6 +60,7 @@ class Contents:
         header: ISMRMRD XML.
         reference: the name of the stored reference and its (h', w').
         maps: the name of the stored coil maps.
+        body_coil: the name of the k-space of the body coil.
         crop: (h', w') of the field of view to show.
         geometry: where the pixels lie.
         notes: what was done to the data on the way, one sentence each.
@@ -69,6 +74,7 @@ class Contents:
     header: str | None = None
     reference: tuple[str, tuple[int, int]] | None = None
     maps: str | None = None
+    body_coil: str | None = None
     crop: tuple[int, int] | None = None
     geometry: Geometry | None = None
     notes: tuple[str, ...] = ()

@@ -1,8 +1,9 @@
 """kspace (slices, coils, h, w): the fastMRI HDF5 layout, one slice at a time.
 
 k-space is stored centred; image = fftshift(ifft2(ifftshift(kspace), norm="ortho")); h is the read-out, w the phase
-encoding. Beside the published datasets, `maps` (slices, coils, h, w) is read where a file has it. Layout as described
-with the data set: Zbontar et al., fastMRI, arXiv:1811.08839.
+encoding. Beside the published datasets, `maps` (slices, coils, h, w) and `kspace_body_coil` (slices, channels, h, w),
+the same slices received with the body coil, are read where a file has them. Layout as described with the data set:
+Zbontar et al., fastMRI, arXiv:1811.08839.
 """
 
 from dataclasses import dataclass
@@ -19,6 +20,7 @@ from invdiff.data.header import parse_header
 from invdiff.data.layout import Axes, Layout, find_layout
 from invdiff.data.stored_mask import read_mask
 
+BODY_COIL = "kspace_body_coil"
 _NUMBERS = ("max", "norm", "acceleration", "num_low_frequency")
 
 
@@ -29,6 +31,7 @@ class FastMRIReader(Reader):
     layout: Layout
     reference_name: str | None
     maps_layout: Layout | None
+    body_layout: Layout | None = None
 
     def kspace(self, i: int) -> NDArray[np.complex64]:
         """Slice i, (coils, h, w)."""
@@ -44,6 +47,10 @@ class FastMRIReader(Reader):
     def maps(self, i: int) -> NDArray[np.complex64] | None:
         """Stored maps of slice i."""
         return None if self.maps_layout is None else self._complex("maps", self.maps_layout, i)
+
+    def body_coil(self, i: int) -> NDArray[np.complex64] | None:
+        """k-space of slice i through the body coil."""
+        return None if self.body_layout is None else self._complex(BODY_COIL, self.body_layout, i)
 
     def _complex(self, name: str, layout: Layout, i: int) -> NDArray[np.complex64]:
         with opened(self.path) as file:
@@ -74,10 +81,10 @@ def open_fastmri(
         check_budget(data, path, 1 if layout.axes == "coils" else layout.shape[0], budget)
         mask = None if infer_mask else read_mask(file, path, *layout.shape[2:])
         reference = _find_reference(file, path, layout, budget)
-        maps = find(file, "maps", path)
-        maps_layout = None if maps is None else _maps_layout(maps, path, layout, budget)
+        maps = _beside(file, "maps", path, layout, budget)
+        body = _beside(file, BODY_COIL, path, layout, budget)
         attrs = _numbers(attributes(file))
-    reader = FastMRIReader(path, layout, reference[0] if reference else None, maps_layout)
+    reader = FastMRIReader(path, layout, reference[0] if reference else None, maps, body)
     return Contents(
         layout.shape,
         reader,
@@ -87,6 +94,7 @@ def open_fastmri(
         header,
         reference,
         None if maps is None else "maps",
+        None if body is None else BODY_COIL,
         crop=reference[1] if reference else None,
     )
 
@@ -98,11 +106,17 @@ def _layout(data: h5py.Dataset, path: Path, axes: Axes | None, pairs: bool, sing
         raise DataError(str(error), path=path, dataset=data.name.lstrip("/")) from error
 
 
-def _maps_layout(data: h5py.Dataset, path: Path, layout: Layout, budget: int) -> Layout:
+def _beside(file: h5py.File, name: str, path: Path, layout: Layout, budget: int) -> Layout | None:
+    """The layout of maps or of the body coil's k-space, None where the file has none."""
+    data = find(file, name, path)
+    if data is None:
+        return None
     found = _layout(data, path, layout.axes, layout.pairs, layout.shape[1] == 1)
-    if found.shape != layout.shape:
-        raise DataError(f"are {found.shape}, where k-space is {layout.shape}; take the maps of this scan.",
-                        path=path, dataset="maps")  # fmt: skip
+    wanted = layout.shape if name == "maps" else (layout.shape[0], found.shape[1], *layout.shape[2:])
+    if found.shape != wanted:
+        what = name.removeprefix("kspace_").replace("_", " ")
+        raise DataError(f"are {found.shape}, where k-space is {layout.shape}; take the {what} of this scan.",
+                        path=path, dataset=name)  # fmt: skip
     check_budget(data, path, 1 if found.axes == "coils" else found.shape[0], budget)
     return found
 

@@ -16,9 +16,10 @@ from invdiff.data.contents import Contents
 from invdiff.data.errors import DataError
 from invdiff.data.fastmri import open_fastmri
 from invdiff.data.hdf5 import check_signature, find, keys, opened
+from invdiff.data.ismrmrd_table import raw_group
 from invdiff.data.kspace_arrays import open_arrays
 from invdiff.data.kspace_bart import bart_pair, open_bart
-from invdiff.data.kspace_ismrmrd import open_ismrmrd, raw_group
+from invdiff.data.kspace_ismrmrd import open_ismrmrd
 from invdiff.data.kspace_matlab import open_matlab
 from invdiff.data.kspace_skmtea import open_skmtea
 

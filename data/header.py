@@ -43,6 +43,11 @@ class Header:
     patient_position: str | None = None
 
     @property
+    def cartesian(self) -> bool:
+        """Whether samples lie on a grid, which headers that name no trajectory mean."""
+        return self.trajectory in (None, "cartesian")
+
+    @property
     def padding(self) -> tuple[int, int] | None:
         """(left, right): columns left <= k < right were acquired."""
         if self.encoded is None or self.limits is None:

@@ -62,7 +62,7 @@ def open_images(
         DataError: no such file, format, part or option; files that cannot be used. It names the file and what to do.
     """
     path = Path(path)
-    name = format or _format_of(path)
+    name = format or format_of(path)
     if name not in FORMATS:
         raise DataError(f"format={name!r} is not known.{nearest(name, FORMATS)}", path=path)
     known = [p for p in inspect.signature(FORMATS[name]).parameters if p != "path"]
@@ -74,7 +74,7 @@ def open_images(
     return source if part is None else source.part(part)
 
 
-def _format_of(path: Path) -> str:
+def format_of(path: Path) -> str:
     files = files_under(path)
     found = {ENDINGS[ending(f)] for f in files if ending(f) in ENDINGS} or {"dicom" for f in files if _is_dicom(f)}
     if len(found) != 1:

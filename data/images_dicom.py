@@ -23,7 +23,7 @@ _TAGS = [
     *("ImagePositionPatient", "ImageOrientationPatient", "PixelSpacing", "RescaleSlope", "RescaleIntercept"),
     *("Rows", "Columns", "NumberOfFrames", "SamplesPerPixel", "PhotometricInterpretation", "PixelPaddingValue"),
     *("BitsAllocated", "SharedFunctionalGroupsSequence", "PerFrameFunctionalGroupsSequence"),
-    *("PixelData", "FloatPixelData", "DoubleFloatPixelData"),
+    *("PixelData", "FloatPixelData", "DoubleFloatPixelData", "SliceThickness"),
 ]
 _PIXELS = ("PixelData", "FloatPixelData", "DoubleFloatPixelData")
 _MODALITIES = ("CT", "MR")
@@ -31,7 +31,15 @@ _MODALITIES = ("CT", "MR")
 
 @dataclass(frozen=True)
 class Frame:
-    """A place with what orders it and what scales its pixels."""
+    """A place with what orders it, what scales its pixels, and where they lie.
+
+    Attributes:
+        order: patient, study, series number, series, and position along the slice normal, mm (without a position, the
+            number of the image).
+        position: of the centre of the first pixel, LPS mm, or None.
+        axes: unit vectors along which columns and rows are counted, six numbers, or None.
+        thickness: of the slice, mm, or None.
+    """
 
     place: Place
     modality: str
@@ -39,6 +47,9 @@ class Frame:
     slope: float
     intercept: float
     padding: int | None
+    position: tuple[float, ...] | None = None
+    axes: tuple[float, ...] | None = None
+    thickness: float | None = None
 
 
 def open_dicom(path: Path, *, budget: int = BUDGET) -> ImageSource:
@@ -51,6 +62,21 @@ def open_dicom(path: Path, *, budget: int = BUDGET) -> ImageSource:
         ImportError: pydicom is missing.
         DataError: an image without its pixels, in colour or inverted; several modalities.
     """
+    frames, left = dicom_frames(path, budget)
+    modality = frames[0].modality if frames else ""
+    note = f"{left} other file{'s' * (left != 1)} left out" if left else ""
+    known = modality if modality in _MODALITIES else ""
+    scales = {(x.place.path, x.place.index): x for x in frames}
+    places = [x.place for x in frames]
+    return ImageSource(path, places, DicomReader(scales), "magnitude", known, "HU" * (modality == "CT"), note)
+
+
+def dicom_frames(path: Path, budget: int = BUDGET) -> tuple[list[Frame], int]:
+    """The images of a file or folder in order, without their pixels, and the number of files that hold none.
+
+    Raises:
+        ImportError, DataError: as `open_dicom`.
+    """
     files = files_under(path)
     headers = {f: _header(f, single=f == path) for f in tqdm(files, unit="file", disable=None, leave=False)}
     images = {f: h for f, h in headers.items() if h is not None and "Rows" in h}
@@ -59,13 +85,7 @@ def open_dicom(path: Path, *, budget: int = BUDGET) -> ImageSource:
     if len(modalities) > 1:
         raise DataError(f"holds images of several modalities ({', '.join(sorted(modalities))}); open them apart.",
                         path=path)  # fmt: skip
-    modality = (modalities or {""}).pop()
-    left = len(files) - len(images)
-    note = f"{left} other file{'s' * (left != 1)} left out" if left else ""
-    known = modality if modality in _MODALITIES else ""
-    scales = {(x.place.path, x.place.index): x for x in frames}
-    places = [x.place for x in frames]
-    return ImageSource(path, places, DicomReader(scales), "magnitude", known, "HU" * (modality == "CT"), note)
+    return frames, len(files) - len(images)
 
 
 @dataclass(frozen=True)
@@ -78,7 +98,7 @@ class DicomReader:
         from pydicom.pixels.utils import pixel_array
 
         frame = self.frames[place.path, place.index]
-        stored = _explained(place.path, lambda: pixel_array(place.path, index=place.index or 0))
+        stored = explained(place.path, lambda: pixel_array(place.path, index=place.index or 0))
         values = np.asarray(stored, np.float64) * frame.slope + frame.intercept
         if frame.modality == "CT" and frame.padding is not None:
             values[stored == frame.padding] = AIR
@@ -95,10 +115,10 @@ def _header(path: Path, single: bool) -> Any | None:
         marked = file.read(132)[128:] == b"DICM"
     if not marked and not single and ending(path) not in (".dcm", ".ima"):
         return None
-    return _explained(path, lambda: pydicom.dcmread(path, specific_tags=_TAGS, defer_size=4096))
+    return explained(path, lambda: pydicom.dcmread(path, specific_tags=_TAGS, defer_size=4096))
 
 
-def _explained(path: Path, read: Callable[[], Any]) -> Any:
+def explained(path: Path, read: Callable[[], Any]) -> Any:
     try:
         return read()
     except ImportError:
@@ -122,8 +142,25 @@ def _frames(root: Path, path: Path, header: Any, budget: int) -> list[Frame]:
         scale = 1.0 if slope is None else float(slope), 0.0 if intercept is None else float(intercept)
         padding = header.get("PixelPaddingValue")
         modality = str(header.get("Modality", ""))
-        out.append(Frame(place, modality, _order(header, i), *scale, None if padding is None else int(padding)))
+        position, axes = _position(header, i), _axes(header, i)
+        order, known = _order(header, i, position, axes), None if padding is None else int(padding)
+        out.append(Frame(place, modality, order, *scale, known, position, axes, _thickness(header, i)))
     return out
+
+
+def _position(header: Any, i: int) -> tuple[float, ...] | None:
+    value = _value(header, i, "PlanePositionSequence", "ImagePositionPatient")
+    return None if value is None else tuple(float(v) for v in value)
+
+
+def _axes(header: Any, i: int) -> tuple[float, ...] | None:
+    value = _value(header, i, "PlaneOrientationSequence", "ImageOrientationPatient")
+    return None if value is None else tuple(float(v) for v in value)
+
+
+def _thickness(header: Any, i: int) -> float | None:
+    value = _value(header, i, "PixelMeasuresSequence", "SliceThickness")
+    return None if value in (None, "") else float(value)
 
 
 def _check(path: Path, header: Any, budget: int) -> None:
@@ -149,13 +186,12 @@ def _value(header: Any, i: int, sequence: str, name: str) -> Any | None:
     return header.get(name)
 
 
-def _order(header: Any, i: int) -> tuple[str, str, int, str, float]:
-    position = _value(header, i, "PlanePositionSequence", "ImagePositionPatient")
-    axes = _value(header, i, "PlaneOrientationSequence", "ImageOrientationPatient")
+def _order(
+    header: Any, i: int, position: tuple[float, ...] | None, axes: tuple[float, ...] | None
+) -> tuple[str, str, int, str, float]:
     if position is None or axes is None:
         along = float(header.get("InstanceNumber") or 0) + i
     else:
-        normal = np.cross([float(v) for v in axes[:3]], [float(v) for v in axes[3:]])
-        along = float(normal @ [float(v) for v in position])
+        along = float(np.cross(axes[:3], axes[3:]) @ position)
     study, series = str(header.get("StudyInstanceUID", "")), str(header.get("SeriesInstanceUID", ""))
     return str(header.get("PatientID", "")), study, int(header.get("SeriesNumber") or 0), series, along

@@ -1,8 +1,10 @@
 """ky = kspace_encode_step_1 - centre + n_y // 2: which acquisitions of an ISMRMRD table make which image.
 
-Noise scans, navigators and the like are told by flags and left out, with a note.
+Noise scans, navigators and the like are told by flags and left out, with a note. Images and where their pixels lie are
+told alike for all trajectories.
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -11,9 +13,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from invdiff.data.errors import DataError
+from invdiff.data.geometry import Geometry, Vector
 from invdiff.data.header import Header
 
 Table = NDArray[Any]
+Rows = NDArray[np.intp]
 NOISE, _CALIBRATION, _CALIBRATION_AND_IMAGE, REVERSE = 19, 20, 21, 22
 _NO_IMAGE = (NOISE, 23, 24, 26, 27, 28, 29, 30)  # navigation, phase correction, feedback, dummy, coil correction, ...
 _FRAME = ("repetition", "set", "phase", "contrast", "slice")  # the last is the fastest
@@ -35,7 +39,7 @@ class Plan:
     """
 
     heads: Table
-    frames: tuple[NDArray[np.intp], ...]
+    frames: tuple[Rows, ...]
     grid: tuple[int, int, int]
     centres: tuple[int, int]
     crop: int
@@ -49,21 +53,18 @@ def sorted_plan(path: Path, header: Header, heads: Table) -> Plan:
     Raises:
         DataError: another trajectory, no grid, no image, or counters beyond the grid.
     """
-    if header.trajectory not in (None, "cartesian"):
-        raise DataError(f"is a {header.trajectory} scan; only Cartesian ones are read.", path=path)
+    if not header.cartesian:
+        raise DataError(
+            f"is a {header.trajectory} scan and no Cartesian one. `invdiff reconstruct` takes it by its trajectory; in "
+            "Python, open it with invdiff.data.readout_formats.open_readout_file.",
+            path=path,
+        )
     if header.encoded is None or min(header.encoded) < 1:
         raise DataError("its header has no encoded matrix size, so k-space has no grid.", path=path, dataset="xml")
-    image, notes = _images(heads)
-    if not image.any():
-        raise DataError(f"holds {len(heads)} acquisitions and none of an image.", path=path)
-    counters = heads["idx"]
-    names = np.stack([counters[name] for name in _FRAME], axis=1)[image]
-    frames = [np.flatnonzero(image)[(names == frame).all(1)] for frame in np.unique(names, axis=0)]
+    frames, coils, notes = sorted_frames(path, heads)
+    image, counters = np.concatenate(frames), heads["idx"]
     limits = header.limits, header.limits_2
     centres = [n // 2 if m is None else m[2] for n, m in zip(header.encoded[1:], limits, strict=True)]
-    coils = np.unique(heads["active_channels"][image])
-    if len(coils) != 1:
-        raise DataError(f"has acquisitions of {', '.join(map(str, coils))} coils; one number is wanted.", path=path)
     grid = header.encoded
     for name, n, centre in zip(("kspace_encode_step_1", "kspace_encode_step_2"), grid[1:], centres, strict=True):
         place = counters[name][image].astype(int) - centre + n // 2
@@ -73,7 +74,26 @@ def sorted_plan(path: Path, header: Header, heads: Table) -> Plan:
                 path=path,
             )
     crop = _kept(header, heads[image])
-    return Plan(heads, tuple(frames), grid, (centres[0], centres[1]), crop, int(coils[0]), notes)
+    return Plan(heads, frames, grid, (centres[0], centres[1]), crop, coils, notes)
+
+
+def sorted_frames(path: Path, heads: Table) -> tuple[tuple[Rows, ...], int, tuple[str, ...]]:
+    """Rows of the acquisitions of every image, the number of coils, and what was left out.
+
+    Every combination of repetition, set, cardiac phase, contrast and slice is an image.
+
+    Raises:
+        DataError: no image, or acquisitions that differ in their coils.
+    """
+    image, notes = _images(heads)
+    if not image.any():
+        raise DataError(f"holds {len(heads)} acquisitions and none of an image.", path=path)
+    names = np.stack([heads["idx"][name] for name in _FRAME], axis=1)[image]
+    frames = tuple(np.flatnonzero(image)[(names == frame).all(1)] for frame in np.unique(names, axis=0))
+    coils = np.unique(heads["active_channels"][image])
+    if len(coils) != 1:
+        raise DataError(f"has acquisitions of {', '.join(map(str, coils))} coils; one number is wanted.", path=path)
+    return frames, int(coils[0]), notes
 
 
 def _images(heads: Table) -> tuple[NDArray[np.bool_], tuple[str, ...]]:
@@ -109,3 +129,32 @@ def _kept(header: Header, heads: Table) -> int:
     if views[0] is None or views[1] is None or not whole.all() or not 0 < views[1][0] < views[0][0]:
         return n
     return max(1, min(n, round(n * views[1][0] / views[0][0])))
+
+
+def located(header: Header, heads: Table, frames: Sequence[Rows]) -> Geometry | None:
+    """Where pixels lie, from the first read-out of the first and of the next slice; None without a field of view."""
+    spacing = header.spacing
+    names = heads.dtype.names or ()
+    if spacing is None or not {"position", "read_dir", "phase_dir", "slice_dir"} <= set(names):
+        return None if spacing is None else Geometry(spacing)
+    first = [heads[rows[0]] for rows in frames]
+    slices = [head for head in first if int(head["idx"]["slice"]) != int(first[0]["idx"]["slice"])]
+    centre, directions = (
+        _vector(first[0]["position"]),
+        [_vector(first[0][f"{d}_dir"]) for d in ("read", "phase", "slice")],
+    )
+    thickness = spacing[2]
+    if slices:
+        step = np.subtract(slices[0]["position"], first[0]["position"], dtype=float)
+        thickness = float(np.linalg.norm(step)) or thickness
+        if float(step @ np.array(directions[2])) < 0:
+            directions[2] = _vector(-np.array(directions[2]))
+    try:
+        return Geometry((*spacing[:2], thickness), (directions[0], directions[1], directions[2]), centre)
+    except ValueError:  # some converters leave directions at zero
+        return Geometry(spacing)
+
+
+def _vector(values: Any) -> Vector:
+    x, y, z = (float(v) for v in values)
+    return x, y, z

@@ -165,6 +165,10 @@ class KSpaceFile:
         """
         return self._optional(self.contents.reader.maps, i, self.contents.maps)
 
+    def body_coil(self, i: int) -> Tensor | None:
+        """k-space of slice i received with the body coil, (channels, h, w) complex64, or None."""
+        return self._optional(self.contents.reader.body_coil, i, self.contents.body_coil)
+
     def noise(self) -> Tensor | None:
         """Samples of a noise scan, (coils, n) complex64, or None where the file has none."""
         values = self._read(self.contents.reader.noise)

@@ -28,6 +28,7 @@ class Volume:
         header: facts of the scan, or None.
         attrs: how the images were made.
         inputs: files they were made from, which are never overwritten.
+        unit: "HU" for CT images in Hounsfield units, "" for anything else.
     """
 
     images: Tensor
@@ -35,6 +36,7 @@ class Volume:
     header: Header | None = None
     attrs: Mapping[str, Attribute] = field(default_factory=dict)
     inputs: tuple[str | os.PathLike[str], ...] = ()
+    unit: str = ""
 
 
 @dataclass(frozen=True)
@@ -63,7 +65,13 @@ def _dicom(path: Path, volume: Volume, overwrite: bool) -> list[Path]:
     known = [name for name in ("method", "prior", "source_file") if name in volume.attrs]
     made = ", ".join(f"{name} {volume.attrs[name]}" for name in known)
     return write_dicom(
-        path, _magnitude(volume), volume.geometry, header=volume.header, description=made, overwrite=overwrite
+        path,
+        _magnitude(volume),
+        volume.geometry,
+        header=volume.header,
+        description=made,
+        unit=volume.unit,
+        overwrite=overwrite,
     )
 
 

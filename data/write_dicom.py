@@ -1,7 +1,7 @@
-"""value = stored x scale: a volume as a DICOM series of derived MR images, one file for each slice.
+"""A volume as a DICOM series of derived MR images, or of CT images in Hounsfield units, one file for each slice.
 
-The images say of themselves that they are derived, secondary and not for diagnosis. Needs pydicom
-(`pip install invdiff[io]`). Source: DICOM PS3.3, the MR Image IOD (A.4) and its modules.
+The images say of themselves that they are derived, secondary and not for diagnosis. What a kind of image stores is in
+`invdiff.data.dicom_kinds`. Needs pydicom (`pip install invdiff[io]`).
 """
 
 import hashlib
@@ -16,29 +16,15 @@ import numpy as np
 from numpy.typing import NDArray
 from torch import Tensor
 
+from invdiff.checks import nearest
 from invdiff.data.atomic import write_files, write_folder
+from invdiff.data.dicom_kinds import KINDS, MR, DicomKind, decimal
 from invdiff.data.errors import DataError
 from invdiff.data.geometry import Geometry
 from invdiff.data.header import Header
 from invdiff.data.writer import real_volume
 
-_MR_IMAGE = "1.2.840.10008.5.1.4.1.1.4"
 _LITTLE_ENDIAN = "1.2.840.10008.1.2.1"
-_WHITE = 4095  # the largest stored value, 12 bits as scanners have it
-
-# What the modules of the MR Image IOD ask for: type 1 must have a value, type 2 must be there and may be empty.
-_FILLED = (
-    *("SOPClassUID", "SOPInstanceUID", "StudyInstanceUID", "SeriesInstanceUID", "FrameOfReferenceUID", "Modality"),
-    *("PixelSpacing", "ImageOrientationPatient", "ImagePositionPatient", "ImageType", "SamplesPerPixel", "Rows"),
-    *("Columns", "PhotometricInterpretation", "BitsAllocated", "BitsStored", "HighBit", "PixelRepresentation"),
-    *("PixelData", "ScanningSequence", "SequenceVariant", "DerivationDescription"),
-)
-_PRESENT = (
-    *("PatientName", "PatientID", "PatientBirthDate", "PatientSex", "StudyDate", "StudyTime", "StudyID"),
-    *("ReferringPhysicianName", "AccessionNumber", "SeriesNumber", "Laterality", "PatientPosition", "Manufacturer"),
-    *("PositionReferenceIndicator", "InstanceNumber", "SliceThickness", "ScanOptions", "MRAcquisitionType"),
-    *("RepetitionTime", "EchoTime", "EchoTrainLength"),
-)
 
 
 def write_dicom(
@@ -49,6 +35,7 @@ def write_dicom(
     header: Header | None = None,
     patient: Mapping[str, str] | None = None,
     description: str = "",
+    unit: str = "",
     overwrite: bool = False,
 ) -> list[Path]:
     """Write a series.
@@ -57,27 +44,31 @@ def write_dicom(
 
     Args:
         path: a folder, which gets `0001.dcm`, `0002.dcm`, ...; or a name ending in .dcm for a single slice.
-        images: (slices, h, w) magnitudes, scaled to 0..4095 with one factor, which `DerivationDescription` states.
+        images: (slices, h, w) real. Magnitudes become MR images, scaled to 0..4095 with one factor, which
+            `DerivationDescription` states; Hounsfield units CT images.
         geometry: spacing, directions and centre; without directions nothing is written, since left and right would be
             a guess.
         header: echo and repetition time, field strength, vendor and patient position, where known.
         patient: attributes by DICOM keyword, such as PatientID; empty ones otherwise.
         description: how the images were made, for `DerivationDescription`.
+        unit: of the images: "" for magnitudes in arbitrary units, "HU".
         overwrite: replace files of an earlier export.
 
     Returns:
         the paths written.
 
     Raises:
-        ImportError: pydicom is missing. ValueError: not real finite images.
+        ImportError: pydicom is missing. ValueError: not real finite images, or another unit.
         DataError: no geometry, several slices for one file, or a path in use.
     """
     path, volume = Path(path), real_volume(images)
+    if unit not in KINDS:
+        raise ValueError(f"there are no DICOM images in the unit {unit!r}.{nearest(unit, KINDS)}")
     geometry = check_geometry(path, geometry)
     single = path.suffix.lower() == ".dcm"
     if single and len(volume) != 1:
         raise DataError(f"one DICOM file holds one slice, and there are {len(volume)}; name a folder.", path=path)
-    series = _series(volume, geometry, header or Header(), patient or {}, description)
+    series = _series(KINDS[unit], volume, geometry, header or Header(), patient or {}, description)
     files = {f"{i + 1:04}.dcm": _bytes(dataset) for i, dataset in enumerate(series)}
     if single:
         write_files({path: files["0001.dcm"]}, overwrite=overwrite)
@@ -102,56 +93,57 @@ def check_geometry(path: Path, geometry: Geometry | None) -> Geometry:
 
 
 def missing_attributes(dataset: Any) -> list[str]:
-    """Keywords that the MR Image IOD asks for and a pydicom data set lacks."""
-    empty = [name for name in _FILLED if getattr(dataset, name, None) in (None, "", [])]
-    return empty + [name for name in _PRESENT if name not in dataset]
+    """Keywords that the IOD of its modality (MR where it has none) asks for and a pydicom data set lacks."""
+    kinds = {kind.modality: kind for kind in KINDS.values()}
+    filled, present = kinds.get(str(getattr(dataset, "Modality", "")), MR).needed
+    empty = [name for name in filled if getattr(dataset, name, None) in (None, "", [])]
+    return empty + [name for name in present if name not in dataset]
 
 
 def _series(
-    volume: NDArray[np.float32], geometry: Geometry, header: Header, patient: Mapping[str, str], description: str
+    kind: DicomKind,
+    volume: NDArray[np.float32],
+    geometry: Geometry,
+    header: Header,
+    patient: Mapping[str, str],
+    description: str,
 ) -> list[Any]:
-    scale = float(np.abs(volume).max()) / _WHITE or 1.0
-    stored = np.rint(volume / scale).clip(0, _WHITE).astype("<u2")
+    encoded = kind.encode(volume)
     seed = hashlib.sha256(volume.tobytes() + description.encode()).hexdigest()
     assumed = "orientation assumed, not measured; " if geometry.assumed else ""
-    origin = f"{description}; {assumed}value = stored x {scale:.6g}; not for diagnosis".lstrip("; ")
-    made = [_slice(plane, i, geometry, header, seed) for i, plane in enumerate(stored)]
+    origin = f"{description}; {assumed}{encoded.sentence}; not for diagnosis".lstrip("; ")
+    made = [_slice(kind, plane, i, geometry, header, seed) for i, plane in enumerate(encoded.pixels)]
     for dataset in made:
         dataset.DerivationDescription = origin[:1024]
-        _fill(dataset, patient)
+        _fill(dataset, {**encoded.attributes, **patient})
         lacking = missing_attributes(dataset)
         assert not lacking, lacking
     return made
 
 
-def _slice(plane: NDArray[np.uint16], i: int, geometry: Geometry, header: Header, seed: str) -> Any:
-    dataset = _dataset(seed, i)
+def _slice(kind: DicomKind, plane: NDArray[np.generic], i: int, geometry: Geometry, header: Header, seed: str) -> Any:
+    dataset = _dataset(kind, seed, i)
     assert geometry.directions is not None
     rows, columns, _ = geometry.directions
-    _fill(dataset, {name: "" for name in _PRESENT})
+    h, w = plane.shape
+    _fill(dataset, {name: "" for name in kind.needed[1]})
     dataset.SeriesNumber, dataset.InstanceNumber = 1, i + 1
     dataset.Manufacturer, dataset.ManufacturerModelName = header.vendor or "", header.model or ""
     dataset.PatientPosition = header.patient_position or ""
     dataset.SeriesDescription = (header.protocol or "reconstruction")[:64]
-    dataset.ImageType = ["DERIVED", "SECONDARY", "OTHER"]
-    dataset.ScanningSequence, dataset.SequenceVariant, dataset.MRAcquisitionType = "RM", "NONE", "2D"
-    dataset.EchoTime, dataset.RepetitionTime = _decimal(header.echo_time), _decimal(header.repetition_time)
-    for name, value in (("MagneticFieldStrength", header.field_strength), ("FlipAngle", header.flip_angle)):
-        if value is not None:
-            setattr(dataset, name, _decimal(value))
-    dataset.PixelSpacing = [_decimal(d) for d in geometry.spacing[:2]]
-    dataset.SliceThickness = _decimal(geometry.spacing[2])
-    dataset.ImageOrientationPatient = [_decimal(v) for v in (*columns, *rows)]
-    dataset.ImagePositionPatient = [_decimal(v) for v in geometry.position(0, 0, i, plane.shape)]
-    dataset.Rows, dataset.Columns = plane.shape
-    dataset.SamplesPerPixel, dataset.PhotometricInterpretation = 1, "MONOCHROME2"
-    dataset.BitsAllocated, dataset.BitsStored, dataset.HighBit, dataset.PixelRepresentation = 16, 12, 11, 0
-    dataset.WindowCenter, dataset.WindowWidth = _WHITE // 2, _WHITE
+    dataset.ImageType = ["DERIVED", "SECONDARY", kind.image_type]
+    _fill(dataset, kind.facts(header))
+    dataset.PixelSpacing = [decimal(d) for d in geometry.spacing[:2]]
+    dataset.SliceThickness = decimal(geometry.spacing[2])
+    dataset.ImageOrientationPatient = [decimal(v) for v in (*columns, *rows)]
+    dataset.ImagePositionPatient = [decimal(v) for v in geometry.position(0, 0, i, (h, w))]
+    dataset.Rows, dataset.Columns = h, w
+    dataset.SamplesPerPixel, dataset.PhotometricInterpretation, dataset.BitsAllocated = 1, "MONOCHROME2", 16
     dataset.PixelData = plane.tobytes()
     return dataset
 
 
-def _dataset(seed: str, i: int) -> Any:
+def _dataset(kind: DicomKind, seed: str, i: int) -> Any:
     """An empty data set with its identifiers."""
     try:
         from pydicom.dataset import Dataset, FileMetaDataset
@@ -159,13 +151,13 @@ def _dataset(seed: str, i: int) -> Any:
     except ImportError as error:
         raise ImportError("DICOM files are written with pydicom; pip install invdiff[io].") from error
     dataset = Dataset()
-    dataset.SOPClassUID, dataset.Modality = _MR_IMAGE, "MR"
+    dataset.SOPClassUID, dataset.Modality = kind.sop_class, kind.modality
     dataset.SOPInstanceUID = _identifier(seed, f"image {i}")
     for name in ("Study", "Series"):
         setattr(dataset, f"{name}InstanceUID", _identifier(seed, name))
     dataset.FrameOfReferenceUID = _identifier(seed, "frame")
     meta = FileMetaDataset()
-    meta.MediaStorageSOPClassUID, meta.MediaStorageSOPInstanceUID = UID(_MR_IMAGE), dataset.SOPInstanceUID
+    meta.MediaStorageSOPClassUID, meta.MediaStorageSOPInstanceUID = UID(kind.sop_class), dataset.SOPInstanceUID
     meta.TransferSyntaxUID = UID(_LITTLE_ENDIAN)
     dataset.file_meta = meta
     return dataset
@@ -176,12 +168,7 @@ def _identifier(seed: str, what: str) -> str:
     return f"2.25.{uuid.uuid5(uuid.NAMESPACE_OID, f'{seed} {what}').int}"
 
 
-def _decimal(value: float | None) -> str:
-    """At most the sixteen characters of a decimal string."""
-    return "" if value is None else f"{value:.9g}"[:16]
-
-
-def _fill(dataset: Any, values: Mapping[str, str]) -> None:
+def _fill(dataset: Any, values: Mapping[str, Any]) -> None:
     from pydicom.datadict import tag_for_keyword
 
     for name, value in values.items():

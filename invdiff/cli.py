@@ -1,4 +1,4 @@
-"""`invdiff COMMAND`: demo, reconstruct, evaluate, train, fit-prior, inspect, convert, methods, priors.
+"""`invdiff COMMAND`: demo, reconstruct, evaluate, train, fit-prior, inspect, convert, doctor, methods, priors.
 
 Exit status: 0 all good, 1 an item failed, 2 wrong usage, 130 interrupted (by another signal n: 128 + n).
 """
@@ -11,7 +11,7 @@ from pathlib import Path
 import torch
 
 import invdiff
-from invdiff import convert, demo, evaluate, fit_prior, inspect_file, reconstruct
+from invdiff import convert, demo, doctor, evaluate, fit_prior, inspect_file, reconstruct
 from invdiff.priors.checkpoints import available
 from invdiff.settings import UsageError
 from invdiff.solvers import METHODS
@@ -21,7 +21,9 @@ EPILOG = """examples:
   invdiff demo
   invdiff reconstruct scan.h5 --acceleration 4 --method sitcom
   invdiff reconstruct undersampled.h5 --method dds --set steps=100 --out result.h5
+  invdiff reconstruct radial.h5 --whiten --gains --spokes 23 --method tv
   invdiff evaluate reconstructions/ multicoil_val/
+  invdiff doctor
 """
 
 
@@ -67,6 +69,7 @@ def _parser() -> argparse.ArgumentParser:
     fit_prior.add_command(commands, common)
     inspect_file.add_command(commands, common)
     convert.add_command(commands, common)
+    doctor.add_command(commands, common)
     methods = commands.add_parser("methods", parents=[common], help="list the methods and what they need")
     methods.set_defaults(run=_methods)
     priors = commands.add_parser("priors", parents=[common], help="list the packaged priors")
@@ -82,9 +85,10 @@ def _positive(text: str) -> int:
 
 
 def _methods(options: argparse.Namespace) -> int:
+    width = max(map(len, METHODS))
     for name, method in METHODS.items():
         needs = [text for flag, text in ((method.prior, "prior"), (method.linear, "linear operator")) if flag]
-        print(f"{name:10} {method.summary}" + (f"  [needs: {', '.join(needs)}]" if needs else ""))
+        print(f"{name:{width}} {method.summary}" + (f"  [needs: {', '.join(needs)}]" if needs else ""))
     return 0
 
 

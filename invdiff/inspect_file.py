@@ -8,9 +8,7 @@ from typing import Any
 
 from torch import Tensor, nn
 
-from invdiff.data.errors import DataError
-from invdiff.data.images import open_images
-from invdiff.data.kspace import open_kspace
+from invdiff.inspect_data import Row, described_data
 from invdiff.networks import described
 from invdiff.priors.adapted import AdaptedPrior
 from invdiff.priors.checkpoints import available, load_prior, read_foreign, recognised
@@ -24,7 +22,6 @@ from invdiff.priors.salvage import Opened, open_checkpoint
 from invdiff.settings import parse_settings
 from invdiff.training.state import KEYS
 
-Row = tuple[str, str]
 WIDTH = 13  # of the left column
 
 
@@ -159,31 +156,13 @@ def _options(read: Callable[..., Prior], settings: dict[str, Any]) -> Iterator[R
 def _data(path: Path) -> list[Row]:
     if not path.exists():
         raise ValueError(f"{path} does not exist, and no packaged prior is called so.")
-    faults = []
-    for what, describe in (("k-space", _kspace), ("images", _images)):
-        try:
-            return list(describe(path))
-        except DataError as error:
-            faults.append(f"As {what}: {str(error).removeprefix(f'{path}: ')}")
-    known = ", ".join((".safetensors", *READERS))
-    raise ValueError(f"{path} is no prior (these end in {known}) and no data that can be read. {' '.join(faults)}")
-
-
-def _kspace(path: Path) -> Iterator[Row]:
-    file = open_kspace(path)
-    slices, coils, height, width = file.shape
-    yield "data", f"{path}: k-space ({file.format}), {slices} slices of {coils} coils, {height} x {width}"
-    sampled = "full" if file.fully_sampled else "in part"
-    if file.mask is not None and not file.fully_sampled:
-        sampled = f"one of {1 / float(file.mask.float().mean()):.2f} (a mask is stored)"
-    yield "sampled", sampled
-    yield "reference", file.reference_name or "none"
-    yield "to use it", f"invdiff reconstruct {path}"
-
-
-def _images(path: Path) -> Iterator[Row]:
-    yield "data", open_images(path).describe()
-    yield "to use it", f"invdiff train CONFIG --data {path}"
+    try:
+        return described_data(path)
+    except ValueError as error:
+        endings = ", ".join((".safetensors", *READERS))
+        raise ValueError(
+            f"{path} is no prior (these end in {endings}) and no data that can be read. {error}"
+        ) from error
 
 
 def _size(path: Path) -> str:

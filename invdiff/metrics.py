@@ -103,6 +103,40 @@ def fastmri_scores(reference: Tensor | ArrayLike, image: Tensor | ArrayLike) -> 
     return FastMRIScores(float(error), ratio, float(total[0] / len(r)))
 
 
+class LodopabScores(NamedTuple):
+    """Means over images: psnr in dB and ssim with each image's own range, psnr_fixed and ssim_fixed with one range."""
+
+    psnr: float
+    psnr_fixed: float
+    ssim: float
+    ssim_fixed: float
+
+
+def lodopab_scores(reference: Tensor | ArrayLike, image: Tensor | ArrayLike, full_scale: float = 1.0) -> LodopabScores:
+    """PSNR and SSIM as the LoDoPaB-CT comparison has them: by image, then averaged.
+
+    Args:
+        reference, image: (slices, h, w).
+        full_scale: the fixed range, 1 for images normalised as the data set stores them, 0.08135858 for mm^-1.
+
+    Raises:
+        ValueError: as for `psnr`; a reference image that is constant has no range.
+
+    Source: Leuschner et al., Quantitative Comparison of Deep Learning-Based Image Reconstruction Methods for Low-Dose
+    and Sparse-Angle CT Applications, 2021, section 2.6: L = max x - min x of the reference, and L fixed.
+    """
+    r, x = _pair(reference, image)
+    if r.ndim != 3:
+        raise ValueError(f"lodopab_scores takes (slices, h, w), got {r.shape}.")
+    pairs = [(a, b, float(a.max() - a.min())) for a, b in zip(r, x, strict=True)]
+    return LodopabScores(
+        float(np.mean([psnr(a, b, own) for a, b, own in pairs])),
+        float(np.mean([psnr(a, b, full_scale) for a, b, _ in pairs])),
+        float(np.mean([ssim(a, b, own) for a, b, own in pairs])),
+        float(np.mean([ssim(a, b, full_scale) for a, b, _ in pairs])),
+    )
+
+
 def slice_psnr(reference: Tensor | ArrayLike, image: Tensor | ArrayLike) -> list[float]:
     """`psnr` of every slice of (slices, h, w), each with its own maximum as data range; NaN for all-zero references."""
     return _by_slice(psnr, reference, image)

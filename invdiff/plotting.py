@@ -1,9 +1,10 @@
 """Figures: panels of magnitudes with their errors on one shared scale."""
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 import numpy as np
 import numpy.typing as npt
@@ -88,6 +89,55 @@ def plot_result(result: Result, truth: Tensor | npt.ArrayLike | None = None) -> 
     if len(result.misfit):
         axis.semilogy(result.misfit[:, 0].cpu().numpy())
     axis.set(xlabel="step", ylabel="|A x0 - y|, units of the prior", title="data misfit")
+    return figure
+
+
+class Layered(Protocol):
+    """A mask over the parameters of a network, such as `invdiff.solvers.oes.Mask`."""
+
+    @property
+    def share(self) -> float: ...
+    def layers(self) -> dict[str, float]:
+        """Kept share of every layer's parameters, by name, from input to output."""
+        ...
+
+
+def plot_mask_layers(mask: Layered) -> Figure:
+    """Which share of its parameters every layer keeps, from input to output, beside that of all together."""
+    kept = mask.layers()
+    figure = _figure(6.4, 0.6 + 0.16 * len(kept))
+    axis = figure.subplots()
+    axis.barh(list(kept), [100 * share for share in kept.values()], color="tab:blue")
+    axis.axvline(100 * mask.share, color="black", linestyle="--", linewidth=1, label=f"all layers, {mask.share:.2%}")
+    axis.invert_yaxis()
+    axis.margins(y=0.01)
+    axis.tick_params(axis="y", labelsize=6)
+    axis.set(xlabel="kept parameters, %", ylabel="layer, from input to output")
+    axis.legend(fontsize=8)
+    return figure
+
+
+def plot_stopping(result: Result) -> Figure:
+    """Misfit and score by iteration, a curve for each run; a dot marks the least score, whose image is in `samples`.
+
+    Raises:
+        ValueError: the method has no stop rule.
+    """
+    if not len(result.score):
+        raise ValueError(f"{result.method} has no stop rule, so nothing was chosen; plot_result shows its misfit.")
+    figure = _figure(6.4, 4.8)
+    above, below = figure.subplots(2, 1, sharex=True)
+    scores, misfits = (values.flatten(1).cpu() for values in (result.score, result.misfit))
+    for run, score in enumerate(scores.T):
+        chosen = int(torch.where(score.isnan(), math.inf, score).argmin())
+        misfit = torch.where(score.isnan(), math.nan, misfits[:, run])  # the end of a run in a batch that goes on
+        for axis, values in ((above, misfit), (below, score)):
+            (line,) = axis.plot(values.numpy())
+            axis.plot(chosen, float(values[chosen]), "o", color=line.get_color(), label=f"iteration {chosen}")
+    above.set(ylabel="|A x - y|, units of the prior", yscale="log", title=result.method)
+    positive = bool((scores[scores.isfinite()] > 0).all())
+    below.set(xlabel="iteration", ylabel="score of the stop rule", yscale="log" if positive else "linear")
+    below.legend(fontsize=8)
     return figure
 
 

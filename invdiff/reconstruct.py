@@ -1,7 +1,10 @@
-"""`invdiff reconstruct FILE`: every slice of a k-space file to an image; maps and noise from the file itself."""
+"""`invdiff reconstruct FILE`: every slice of a file of measurements to an image, all unknowns from the file itself.
+
+What kinds of files there are, and how each becomes slices, is in `invdiff.scans`.
+"""
 
 import argparse
-from pathlib import Path
+from functools import partial
 from typing import Any
 
 import torch
@@ -9,149 +12,107 @@ from torch import Tensor
 from tqdm import tqdm
 
 from invdiff.checks import nearest
-from invdiff.data.formats import FORMATS
-from invdiff.data.geometry import PLANES, Geometry
-from invdiff.data.kspace import KSpaceFile, open_kspace
+from invdiff.data.geometry import Geometry
 from invdiff.data.manifest import check_against, read_manifest, sha256
-from invdiff.data.masks import achieved_acceleration
-from invdiff.data.outputs import WRITERS, Volume, check_output, write_volume
-from invdiff.data.undersampling import KINDS, Undersampling
+from invdiff.data.outputs import Volume, check_output, write_volume
 from invdiff.metrics import psnr, ssim
-from invdiff.prepare import Slice, centre_crop, prepare
+from invdiff.prepare import centre_crop
 from invdiff.priors.checkpoints import available, load_prior
 from invdiff.priors.prior import Prior
+from invdiff.reconstruct_options import make_parser
 from invdiff.result import Result
+from invdiff.scan import Scan, Slice
+from invdiff.scans import open_scan
 from invdiff.settings import UsageError, parse_settings
 from invdiff.solve import solve
 from invdiff.solvers import METHODS
 
 CHI2_LIMITS = (0.5, 2.0)
+WIDTH = max(map(len, METHODS))  # of the names of methods
 
 
 def add_command(
     commands: "argparse._SubParsersAction[argparse.ArgumentParser]", common: argparse.ArgumentParser
 ) -> None:
-    endings = " ".join(e for e in WRITERS if e)
-    kinds = "\n".join(f"  {name:10} {kind.summary}" for name, kind in FORMATS.items())
-    parser = commands.add_parser(
-        "reconstruct",
-        parents=[common],
-        help="reconstruct a k-space file",
-        description=f"Input:\n{kinds}\n\nOutput, by the ending of --out: {endings}, or a folder of DICOM files.",
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-    )
-    parser.add_argument("file", type=Path, help="k-space, told by name and content")
-    parser.add_argument("--format", choices=FORMATS, help="what the file is, where name and content do not tell")
-    parser.add_argument(
-        "--open",
-        action="append",
-        default=[],
-        metavar="OPTION=VALUE",
-        help="an option of the format, such as axes=coils",
-    )
-    parser.add_argument("--method", default="sitcom", help="see `invdiff methods` (default sitcom)")
-    parser.add_argument(
-        "--prior", default="brain-mri", help="packaged name or path of a .safetensors (default brain-mri)"
-    )
-    parser.add_argument("--acceleration", type=float, help="undersample a fully sampled file by this factor first")
-    parser.add_argument("--acs", type=float, default=0.08, help="share of central lines kept (default 0.08)")
-    parser.add_argument(
-        "--mask", default="random", help=f"pattern: a mask file, or {', '.join(KINDS)} (default random)"
-    )
-    parser.add_argument("--maps", default="espirit", choices=("espirit", "stored"), help="coil maps (default espirit)")
-    parser.add_argument("--whiten", action="store_true", help="decorrelate the coils with the file's noise scan")
-    parser.add_argument("--repair", action="store_true", help="take NaN in k-space as not sampled (default: refuse)")
-    parser.add_argument("--sigma", type=float, help="noise per real component in units of k-space (default: estimated)")
-    parser.add_argument("--samples", type=int, default=1, help="independent runs per slice; their mean is written")
-    parser.add_argument("--manifest", type=Path, help="SHA256SUMS that lists the file; refuse it if its bytes changed")
-    parser.add_argument(
-        "--crop", type=int, nargs=2, metavar="N", help="rows and columns to write (default: the file's)"
-    )
-    parser.add_argument("--plane", choices=PLANES, help="orientation, where the file does not tell")
-    parser.add_argument(
-        "--spacing", type=float, nargs=3, metavar="MM", help="of rows, columns, slices, where the file does not tell"
-    )
-    parser.add_argument("--overwrite", action="store_true", help="replace an existing output")
-    parser.add_argument("--set", action="append", default=[], metavar="OPTION=VALUE", help="an option of the method")
-    parser.set_defaults(run=run)
+    parser = make_parser(commands, common)
+    parser.set_defaults(run=partial(run, parser))
 
 
-def run(options: argparse.Namespace) -> int:
+def run(parser: argparse.ArgumentParser, options: argparse.Namespace) -> int:
     """Reconstruct all slices, print scores where there is a reference, write the output whole or not at all."""
     settings = _settings(options)
     digest = check_against(read_manifest(options.manifest), options.file) if options.manifest else None
-    file = open_kspace(options.file, options.format, repair=options.repair, **parse_settings(options.open))
-    out = options.out or file.path.with_name(f"{file.path.stem}_{options.method}.h5")
-    crop = tuple(options.crop) if options.crop else _crop(file)
-    geometry = _geometry(file, options)
+    scan = open_scan(options, parser)
+    out = options.out or scan.path.with_name(f"{scan.path.stem}_{options.method}.h5")
+    crop = tuple(options.crop) if options.crop else scan.crop
+    geometry = _geometry(scan, options)
     if out.exists() and not options.overwrite and out.suffix:
         raise UsageError(f"{out} exists already; give another --out, or --overwrite.")
-    check_output(out, geometry, [file.path], options.overwrite)
+    check_output(out, geometry, [scan.path], options.overwrite)
+    options.prior = options.prior or scan.prior
     prior = _prior(options) if METHODS[options.method].prior else None
-    pattern = _undersampling(options)
-    images, results = [], []
-    for i in tqdm(range(file.n_slices), unit="slice", disable=None):
-        image, result = _slice(file, i, prior, pattern, options, settings)
+    images, facts = [], []
+    for i in tqdm(range(scan.shape[0]), unit="slice", disable=None):
+        image, found = _slice(scan, i, prior, options, settings)
         images.append(centre_crop(image, crop))
-        results += [] if result is None else [result]
+        facts += [] if found is None else [found]
     stack = torch.stack(images)
-    record = _record(file, options, results) | {"source_sha256": digest or sha256(file.path)}
+    digest = digest or (sha256(scan.path) if scan.path.is_file() else "a folder")
+    record = _record(scan, options, facts) | {"source_sha256": digest}
     if crop is not None and stack.shape[-2:] != crop:
         record["notes"] = f"{record['notes']}; cropped to {tuple(stack.shape[-2:])}, not {crop}".lstrip("; ")
-    volume = Volume(stack, geometry, file.facts, record, (file.path,))
+    volume = Volume(stack, geometry, scan.header, record, (scan.path,), str(record.get("units", "")))
     written = write_volume(out, volume, overwrite=options.overwrite)
     print(f"wrote {written[0]}" + (f" and {len(written) - 1} more" if written[1:] else "") + f": {tuple(stack.shape)}")
     return 0
 
 
-def _undersampling(options: argparse.Namespace) -> Undersampling | None:
-    if options.mask in KINDS and options.acceleration is None:
-        return None
-    try:
-        return Undersampling(options.mask, options.acceleration or 1.0, options.acs, options.seed)
-    except ValueError as error:
-        raise UsageError(f"--mask: {error}") from error
-
-
 def _slice(
-    file: KSpaceFile,
-    i: int,
-    prior: Prior | None,
-    pattern: Undersampling | None,
-    options: argparse.Namespace,
-    settings: dict[str, Any],
-) -> tuple[Tensor, Result | None]:
-    """The image (h, w) complex64."""
-    if file.status(i) == "empty":
+    scan: Scan, i: int, prior: Prior | None, options: argparse.Namespace, settings: dict[str, Any]
+) -> tuple[Tensor, dict[str, Any] | None]:
+    """The image (h, w), complex64 where the operator's is, and what is known of it, None of an empty slice."""
+    item = scan.slice(i)
+    if item is None:
         print(f"slice {i}: empty (all zero); written as zeros and left out of the scores")
-        return torch.zeros(file.shape[-2:], dtype=torch.complex64), None
-    item = prepare(file, i, pattern, maps=options.maps, whiten=options.whiten)
-    op, y = item.op.to(options.device), item.kspace.to(options.device)
-    common = {"sigma_y": options.sigma, "seed": options.seed + i}
-    result = solve(y, op, prior, options.method, num_samples=options.samples, **common, **settings)
-    sigma = float("nan") if result.sigma_y is None else float(result.sigma_y[0])
-    rate = achieved_acceleration(item.mask)
-    full = " (fully sampled)" if bool(item.mask.all()) else ""
-    print(f"slice {i}: {rate:.2f}x{full}, sigma {sigma:.3g}, {result.nfe} evaluations, {result.seconds:.1f} s")
-    _print_scores(options.method, result, item)
-    if options.method != "cg":
-        _print_scores("cg", solve(y, op, None, "cg", **common), item)
-    return result.x[0, 0].cpu(), result
+        return torch.zeros(scan.shape[1:], dtype=torch.complex64), None
+    op, y = item.op.to(options.device), item.y.to(options.device)
+    common = {"sigma_y": item.sigma_y if options.sigma is None else options.sigma, "seed": options.seed + i}
+    runs: dict[str, Any] = {"num_samples": options.samples, "select": options.select}
+    result = solve(y, op, prior, options.method, **runs, **common, **settings)
+    sigma = float("nan") if result.sigma_y is None else float(result.sigma_y.median())
+    print(f"slice {i}: {item.sampling}, sigma {sigma:.3g}, {result.nfe} evaluations, {result.seconds:.1f} s")
+    scores = _scores(result, item)
+    _print_scores(options.method, scores)
+    if options.method != scan.baseline:
+        _print_scores(scan.baseline, _scores(solve(y, op, None, scan.baseline, **common), item))
+    found = {"nfe": result.nfe, "seconds": result.seconds, "sampling": item.sampling}
+    return item.image(result.x).cpu(), scores | found
 
 
-def _print_scores(name: str, result: Result, item: Slice) -> None:
-    line = f"  {name:10} chi2 {float(result.chi2[0]):.2f}" if result.chi2 is not None else f"  {name:10}"
+def _scores(result: Result, item: Slice) -> dict[str, float]:
+    """chi2 where the noise is known, PSNR and SSIM where there is a reference that fits."""
+    scores = {} if result.chi2 is None else {"chi2": float(result.chi2[0])}
     if item.reference is not None:
-        image = centre_crop(result.x[0, 0].abs(), (item.reference.shape[0], item.reference.shape[1]))
+        image = item.image(result.x).cpu()
+        h, w = item.reference.shape
+        image = centre_crop(image.abs() if image.is_complex() else image, (h, w))
         if image.shape == item.reference.shape:
-            line += f"  PSNR {psnr(item.reference, image):.2f} dB  SSIM {ssim(item.reference, image):.3f}"
-    print(line + _explain(result), flush=True)
+            pair = (item.reference, image, item.data_range)
+            scores |= {"psnr": psnr(*pair), "ssim": ssim(*pair)}
+    return scores
 
 
-def _explain(result: Result) -> str:
-    if result.chi2 is None or CHI2_LIMITS[0] <= float(result.chi2[0]) <= CHI2_LIMITS[1]:
+def _print_scores(name: str, scores: dict[str, float]) -> None:
+    line = f"  {name:{WIDTH}} chi2 {scores['chi2']:.2f}" if "chi2" in scores else f"  {name:{WIDTH}}"
+    if "psnr" in scores:
+        line += f"  PSNR {scores['psnr']:.2f} dB  SSIM {scores['ssim']:.3f}"
+    print(line + _explain(scores.get("chi2")), flush=True)
+
+
+def _explain(chi2: float | None) -> str:
+    if chi2 is None or CHI2_LIMITS[0] <= chi2 <= CHI2_LIMITS[1]:
         return ""
-    if float(result.chi2[0]) > CHI2_LIMITS[1]:
+    if chi2 > CHI2_LIMITS[1]:
         return (
             "  (above 2: the image does not explain the data to the noise; coil model, stop rule, or sigma too small)"
         )
@@ -161,6 +122,8 @@ def _explain(result: Result) -> str:
 def _settings(options: argparse.Namespace) -> dict[str, Any]:
     if options.method not in METHODS:
         raise UsageError(f"unknown method {options.method!r}.{nearest(options.method, METHODS)}")
+    if options.select == "misfit" and options.samples == 1:
+        raise UsageError("--select misfit keeps the best of several runs, and there is one. Add --samples 4, say.")
     return parse_settings(options.set)
 
 
@@ -171,9 +134,9 @@ def _prior(options: argparse.Namespace) -> Prior:
     return prior.to(options.device) if isinstance(prior, torch.nn.Module) else prior
 
 
-def _geometry(file: KSpaceFile, options: argparse.Namespace) -> Geometry | None:
+def _geometry(scan: Scan, options: argparse.Namespace) -> Geometry | None:
     """What the file says, and what the user says where it is silent."""
-    found = file.geometry
+    found = scan.geometry
     if found is None and options.spacing is not None:
         found = Geometry(tuple(options.spacing))
     if found is not None and found.directions is None and options.plane is not None:
@@ -181,24 +144,23 @@ def _geometry(file: KSpaceFile, options: argparse.Namespace) -> Geometry | None:
     return found
 
 
-def _crop(file: KSpaceFile) -> tuple[int, int] | None:
-    """What the file shows; a header that should tell and is malformed is refused here, before the work."""
-    return file.crop or (None if file.header is None else file.crop)
-
-
-def _record(file: KSpaceFile, options: argparse.Namespace, results: list[Result]) -> dict[str, Any]:
-    """What the output says of itself."""
-    chi2 = [float(r.chi2[0]) for r in results if r.chi2 is not None]
-    return {
+def _record(scan: Scan, options: argparse.Namespace, facts: list[dict[str, Any]]) -> dict[str, Any]:
+    """What the output says of itself; scores are means over the slices that are not empty."""
+    means = {f"{name}_mean": _mean([f[name] for f in facts if name in f]) for name in ("chi2", "psnr", "ssim")}
+    return scan.record() | {
         "method": options.method,
-        "source_file": file.path.name,
-        "source_format": file.format,
-        "notes": "; ".join(file.contents.notes),
+        "source_file": scan.path.name,
+        "source_format": scan.format,
         "seed": options.seed,
-        "acceleration": options.acceleration or 0.0,
-        "mask": options.mask if _undersampling(options) else "as measured",
-        "maps": "stored in the file" if options.maps == "stored" else "ESPIRiT of the calibration lines",
-        "prior": options.prior if results and results[0].nfe else "",
-        "chi2_mean": sum(chi2) / len(chi2) if chi2 else float("nan"),
+        "samples": options.samples,
+        "select": options.select,
+        "prior": options.prior if facts and facts[0]["nfe"] else "",
+        "sampling": facts[0]["sampling"] if facts else "",
+        "seconds": sum(f["seconds"] for f in facts),
         "not_for_diagnosis": True,
+        **means,
     }
+
+
+def _mean(values: list[float]) -> float:
+    return sum(values) / len(values) if values else float("nan")

@@ -99,7 +99,7 @@ def solved(job: Job, file: KSpaceFile, i: int) -> torch.Tensor:
     if file.status(i) == "empty":
         return centre_crop(torch.zeros(file.shape[-2:]), file.crop)
     item = prepare(file, i, Undersampling(o.mask, o.acceleration, o.acs, o.seed) if file.mask is None else None)
-    y, op = item.kspace.to(o.device), item.op.to(o.device)
+    y, op = item.y.to(o.device), item.op.to(o.device)
     own = {"num_samples": o.samples, "seed": mix(o.seed, zlib.crc32(file.path.name.encode()), i)}
     result = invdiff.solve(y, op, job.prior, o.method, progress=False, **own, **job.settings["options"])
     return centre_crop(result.x[0, 0].abs().cpu(), file.crop).contiguous()

@@ -11,7 +11,6 @@ one per cent in maps, trajectory or gains show there; the outer rings hold most 
 """
 
 import argparse
-import math
 from itertools import pairwise
 from pathlib import Path
 
@@ -21,39 +20,32 @@ from matplotlib.figure import Figure
 from torch import Tensor
 
 import invdiff
-from invdiff.data.coils import espirit
-from invdiff.data.trajectory_files import read_samples, read_trajectory
+from invdiff.data.readouts import open_readouts
 from invdiff.operators import NonCartesianMRI
-from invdiff.operators.coil_mixing import mix_coils
-from invdiff.operators.fourier import centred_fft2
-from invdiff.operators.readout import decimate
-from invdiff.operators.readout_gains import readout_gains
-from invdiff.operators.whitening import noise_covariance, outermost, whitening_matrix
 from invdiff.plotting import magnitude, save_figure
+from invdiff.prepare_coils import Coils
+from invdiff.prepare_noncartesian import NonCartesianScan
 from invdiff.shapes import norm
 
 RINGS = (0, 3, 12, 24, 48, 1000)  # cycles per field of view
-KERNEL, CALIBRATION = 5, 24  # ESPIRiT's patches, and its largest block
 
 
 def main() -> None:
     args = _arguments()
-    samples, trajectory = read_samples(args.file), read_trajectory(args.file)  # (coil, spoke, n), (spoke, n, 2)
-    samples, trajectory = decimate(samples, trajectory, args.oversampling)
-    samples = whitened(samples, trajectory)
-    rows: dict[str, dict[str, Tensor]] = {}
+    file, rows = open_readouts(args.file), {}
     for step in args.every:
-        part, k = samples[:, ::step], trajectory[::step]
-        if args.gains:
-            part = part / readout_gains(part, k)[:, None]
-        y, op = scan(part, k, (args.size, args.size))
-        name = f"{len(k)} spokes"
-        print(f"{name}: noise level {float(op.estimate_sigma(y)):.3f} after whitening to 1")
-        rows[name] = {"gridding": op.gridding(y)}
+        spokes, size = -(-file.shape[2] // step), (args.size, args.size)
+        item = NonCartesianScan(file, Coils(whiten=True), size, spokes, args.oversampling, args.gains).slice(0)
+        assert item is not None
+        y, op = item.y, item.op
+        assert isinstance(op, NonCartesianMRI)
+        print(f"{spokes} spokes: noise level {float(op.estimate_sigma(y)):.3g}")
+        images = {"gridding": op.gridding(y)}
         for method in args.methods:
             result = invdiff.solve(y, op, method=method)
-            rows[name][method] = result.x
+            images[method] = result.x
             report(result, y, op)
+        rows[f"{spokes} spokes"] = images
     save_figure(figure(rows), args.out)
     print(f"wrote {args.out}")
 
@@ -62,28 +54,12 @@ def _arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("file", type=Path, help="HDF5 with kspace (coil, spoke, n) and trajectory (spoke, n, 2)")
     parser.add_argument("--size", type=int, default=192, help="pixels on a side of the image")
-    parser.add_argument("--oversampling", type=int, default=2, help="of the read-out, removed; 1 for none")
-    parser.add_argument("--every", type=int, nargs="+", default=[1, 3], help="take every so many spokes")
+    parser.add_argument("--oversampling", type=int, help="of the read-out, removed (default: as the trajectory tells)")
+    parser.add_argument("--every", type=int, nargs="+", default=[1, 3], help="keep one of so many spokes")
     parser.add_argument("--methods", nargs="+", default=["cg", "tv", "wavelet"])
     parser.add_argument("--no-gains", dest="gains", action="store_false", help="take all spokes as equal")
     parser.add_argument("--out", type=Path, default=Path("radial.png"))
     return parser.parse_args()
-
-
-def whitened(samples: Tensor, trajectory: Tensor) -> Tensor:
-    """Samples (coil, spoke, n) of unit noise, independent between coils."""
-    covariance = noise_covariance(outermost(samples.flatten(1), trajectory.flatten(0, 1)))
-    return mix_coils(samples[None], whitening_matrix(covariance))[0]
-
-
-def scan(samples: Tensor, trajectory: Tensor, shape: tuple[int, int]) -> tuple[Tensor, NonCartesianMRI]:
-    """y (1, coil, spoke n) and its operator, with maps from the samples themselves."""
-    k, y = trajectory.flatten(0, 1), samples.flatten(1)
-    coil = NonCartesianMRI(k, shape=shape)
-    grid = centred_fft2(coil.gridding(y[:, None]))[:, 0]  # every coil as an item of the batch
-    width = min(CALIBRATION, 2 * int(len(trajectory) / math.pi))  # where neighbouring spokes are a cycle apart
-    maps = espirit(grid, width=width, kernel=KERNEL)
-    return y[None], NonCartesianMRI(k, maps, density=coil.density)
 
 
 def report(result: invdiff.Result, y: Tensor, op: NonCartesianMRI) -> None:

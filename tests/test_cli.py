@@ -10,6 +10,7 @@ import torch
 
 from invdiff import cli, demo
 from invdiff.data.synthetic import write_synthetic_fastmri
+from invdiff.solvers import METHODS
 
 
 @pytest.fixture
@@ -35,6 +36,20 @@ def test_reconstruct_writes_every_slice_and_prints_scores(scan: Path, capsys: py
         assert file.attrs["source_sha256"] == hashlib.sha256(scan.read_bytes()).hexdigest()
     assert cli.main([*call, "--out", str(out)]) == 2  # never replaced unasked
     assert "exists already" in capsys.readouterr().err
+
+
+def test_the_run_of_least_misfit_is_selected(tmp_path: Path) -> None:
+    scan, images = tmp_path / "scan.h5", {}
+    write_synthetic_fastmri(scan, shape=(24, 20), coils=2, slices=1, sigma=0.01, seed=0)
+    for name, options in (("mean", []), ("misfit", ["--select", "misfit"])):
+        out = scan.with_name(f"{name}.h5")
+        network = ["--method", "dip", "--set", "iterations=3", "--set", "channels=8", "--set", "average=1"]
+        call = ["reconstruct", str(scan), *network, "--samples", "2", "--out", str(out)]
+        assert cli.main([*call, "--acceleration", "2", "--acs", "0.3", *options]) == 0
+        with h5py.File(out) as file:
+            images[name] = file["reconstruction"][0]
+            assert (file.attrs["select"], file.attrs["samples"]) == (name, 2)
+    assert np.abs(images["mean"] - images["misfit"]).max() > 0.01 * images["mean"].max()
 
 
 def test_an_undersampled_file_runs_as_it_is_and_is_not_undersampled_twice(
@@ -69,6 +84,7 @@ def test_empty_slices_become_zeros(scan: Path, capsys: pytest.CaptureFixture[str
         (["--method", "dds", "--set", "steps=0"], 1, "steps must be at least 1"),
         (["--acceleration", "30", "--acs", "0.5"], 1, "20"),
         (["--sigma", "-1"], 1, "sigma_y"),
+        (["--select", "misfit"], 2, "Add --samples 4"),
     ],
 )
 def test_faults_get_a_sentence_and_leave_no_output(
@@ -108,7 +124,10 @@ def test_interruption_ends_with_130(scan: Path, monkeypatch: pytest.MonkeyPatch)
 
 def test_lists(capsys: pytest.CaptureFixture[str]) -> None:
     assert cli.main(["methods"]) == 0
-    assert "sitcom" in capsys.readouterr().out
+    lines = capsys.readouterr().out.splitlines()
+    width = max(map(len, METHODS)) + 1
+    assert [line[:width].rstrip() for line in lines] == list(METHODS)
+    assert [line[width:].partition("  [")[0] for line in lines] == [method.summary for method in METHODS.values()]
     assert cli.main(["priors"]) == 0
     assert "brain-mri" in capsys.readouterr().out
 

@@ -11,10 +11,15 @@ import pytest
 import torch
 
 from invdiff import cli
+from invdiff.data.geometry import Geometry
 from invdiff.data.synthetic import write_synthetic_fastmri
+from invdiff.data.trajectories import radial
+from invdiff.data.write_dicom import write_dicom
 from invdiff.networks.edm_unet import DhariwalUNet, SongUNet
 from invdiff.networks.ncsnpp import NCSNpp
 from invdiff.training.state import KEYS
+from tests.data.raw import acquisition, rows_of, write_ismrmrd
+from tests.data.scans import write_dicom_projections, write_htc, write_named
 from tests.priors.pickles import weights, write_snapshot
 
 LEVELS: dict[str, Any] = {"size": (16, 16), "first": 8, "widths": (8, 12), "blocks": 1}
@@ -143,6 +148,58 @@ def test_data_are_told_as_such(tmp_path: Path, capsys: pytest.CaptureFixture[str
     told = Told(capsys, str(tmp_path / "images.npy"))
     assert told.status == 0
     assert "invdiff train" in told["to use it"]
+
+
+def test_read_outs_are_told_with_their_trajectory(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    k = radial(5, (16, 16)).numpy()
+    y = np.ones((3, 5, 32), np.complex64)
+    np.savez(tmp_path / "radial.npz", kspace=y, trajectory=k, noise=y[:, 0])
+    told = Told(capsys, str(tmp_path / "radial.npz"))
+    assert told.status == 0
+    assert "(trajectory), 1 slices of 3 coils, 5 read-outs of 32 samples" in told["data"]
+    assert told["trajectory"].startswith("reaches 7.608 (rows) and 8 (columns) cycles")
+    assert (told["image"], told["beside"]) == ("16 x 16", "noise")
+    assert told["to use it"].startswith("invdiff reconstruct")
+    rows = [acquisition(y[:, 0], flags=(19,))]
+    rows += [acquisition(y[:, j], traj=k[j] / 16) for j in range(5)]
+    write_ismrmrd(tmp_path / "raw.h5", rows, trajectory="radial", n=(16, 16, 1), fov=(160, 160, 5))
+    told = Told(capsys, str(tmp_path / "raw.h5"))
+    assert "(ismrmrd-trajectory)" in told["data"]
+    assert told["image"] == "16 x 16, as the file says"
+    assert told["notes"] == "1 noise acquisitions left out"
+    write_ismrmrd(tmp_path / "none.h5", rows_of(y[None]), trajectory="spiral", n=(32, 5, 1))
+    told = Told(capsys, str(tmp_path / "none.h5"))
+    assert told.status == 1
+    assert "holds no trajectory" in told.error
+
+
+def test_projections_are_told_with_their_rays(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    told = Told(capsys, str(write_named(tmp_path / "scan.h5")))
+    assert told.status == 0
+    assert "(projections), 2 slices of 12 views, 9 bins; line integrals" in told["data"]
+    assert told["rays"] == "parallel; bins of 0.5 mm, angles 0 to 165 degrees"
+    assert told["reference"] == "none"
+    told = Told(capsys, str(write_htc(tmp_path / "htc.h5")))
+    assert told["rays"].startswith("fan from 410.7 mm, magnified 1.35 times on a flat detector")
+    assert told["reference"] == "512 x 512"
+    assert told["to use it"].startswith("invdiff reconstruct")
+
+
+def test_dicom_folders_are_told_apart(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    pytest.importorskip("pydicom")
+    projections = Told(capsys, str(write_dicom_projections(tmp_path / "projections")))
+    assert "(dicom-ct-pd), 3 slices of 12 views, 9 bins" in projections["data"]
+    geometry = Geometry((2.0, 1.5, 3.0), ((0, 1, 0), (1, 0, 0), (0, 0, 1)), (10.0, -20.0, 30.0))
+    volume = torch.arange(280.0).view(4, 10, 7)
+    write_dicom(tmp_path / "series", volume, geometry, unit="HU", patient={"PatientID": "p1"})
+    told = Told(capsys, str(tmp_path / "series"))
+    assert (told.status, told["to use it"].split()[1]) == (0, "train")
+    assert told["series"] == "one volume of 4 slices, 2 (rows) x 1.5 (columns) x 3 (slices) mm"
+    sorted((tmp_path / "series").iterdir())[1].unlink()
+    told = Told(capsys, str(tmp_path / "series"))
+    assert told.status == 0
+    assert told["series"].startswith("no regular volume: ")
+    assert "slices are missing" in told["series"]
 
 
 @pytest.mark.parametrize("name", ["none.pt", "text.txt", "empty.pt", "cut.pkl", "page.ckpt", "folder", "x.safetensors"])

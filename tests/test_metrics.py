@@ -7,7 +7,7 @@ import pytest
 import torch
 from skimage.metrics import peak_signal_noise_ratio, structural_similarity
 
-from invdiff.metrics import fastmri_scores, nmse, psnr, slice_nmse, slice_psnr, slice_ssim, ssim
+from invdiff.metrics import fastmri_scores, lodopab_scores, nmse, psnr, slice_nmse, slice_psnr, slice_ssim, ssim
 
 RNG = np.random.default_rng(0)
 # The published evaluator (github.com/facebookresearch/fastMRI, fastmri/evaluate.py, commit 91f2df47), run once with
@@ -147,3 +147,20 @@ def test_scores_by_slice_have_their_own_maximum() -> None:
         assert np.isnan(one(emptied, IMAGE)).tolist() == [False, True, False]
         with pytest.raises(ValueError, match="scores by slice"):
             one(REFERENCE[0], IMAGE[0])
+
+
+def test_lodopab_scores_are_means_over_images_with_two_ranges() -> None:
+    reference = RNG.random((3, 20, 24)) * np.array([0.3, 0.6, 1.0])[:, None, None] + 0.1
+    image = reference + 0.02 * RNG.standard_normal(reference.shape)
+    found = lodopab_scores(reference, image)
+    ranges = [a.max() - a.min() for a in reference]
+    own = zip(reference, image, ranges, strict=True)
+    assert found.psnr == pytest.approx(np.mean([peak_signal_noise_ratio(a, b, data_range=d) for a, b, d in own]))
+    pairs = list(zip(reference, image, strict=True))
+    assert found.psnr_fixed == pytest.approx(np.mean([peak_signal_noise_ratio(a, b, data_range=1) for a, b in pairs]))
+    assert found.ssim_fixed == pytest.approx(np.mean([structural_similarity(a, b, data_range=1) for a, b in pairs]))
+    assert found.ssim < found.ssim_fixed
+    scaled = lodopab_scores(0.08135858 * reference, 0.08135858 * image, 0.08135858)
+    assert tuple(scaled) == pytest.approx(tuple(found), rel=1e-6)
+    with pytest.raises(ValueError, match="takes"):
+        lodopab_scores(reference[0], image[0])

@@ -165,7 +165,8 @@ def test_constraints_are_plain_pins() -> None:
     pinned = {pin.split("==")[0].lower().replace("_", "-") for pin in pins}
     extras = PROJECT["project"]["optional-dependencies"]
     wanted = PROJECT["project"]["dependencies"] + extras["test"]
-    assert {re.split(r"[<>=; ]", name)[0].lower() for name in wanted} <= pinned
+    names = {re.split(r"[<>=; ]", name)[0].lower() for name in wanted}
+    assert names - pinned == {"triton"}  # which torch's builds for CUDA pin, each to its own version
 
 
 def test_one_set_of_commands() -> None:

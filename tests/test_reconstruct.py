@@ -174,3 +174,60 @@ def test_noise_scans_whiten_on_request(tmp_path: Path, capsys: pytest.CaptureFix
     assert written_by(tmp_path / "s_adjoint.h5")[1]["notes"] == "1 noise acquisitions left out"
     assert reconstruct(write_scan("arrays", tmp_path), "--whiten", "--overwrite") == 2
     assert "has no noise scan" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("format", ["fastmri", "ismrmrd", "bart"])
+def test_one_command_each_from_file_to_nifti_dicom_and_scores(
+    format: str, scan: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """What a user with such a file types, word by word; the BART file tells no sizes, so these are given."""
+    nibabel, pydicom = pytest.importorskip("nibabel"), pytest.importorskip("pydicom")
+    path = scan if format == "fastmri" else write_scan(format, tmp_path)
+    told = ["--spacing", 1, 1, 5] if format == "bart" else []
+    plane = [] if format == "ismrmrd" else ["--plane", "axial"]  # ISMRMRD knows its directions
+    assert reconstruct(path, "--whiten", method="cg") == 2  # nothing is written over a wrong request
+    assert reconstruct(path, "--out", tmp_path / "a.nii.gz", *told, method="cg") == 0
+    assert nibabel.load(tmp_path / "a.nii.gz").shape == (28, 32, 2)
+    assert reconstruct(path, "--out", tmp_path / "dicom", *told, *plane, method="cg") == 0
+    dataset = pydicom.dcmread(tmp_path / "dicom" / "0001.dcm")
+    assert dataset.pixel_array.shape == (32, 28)
+    assert [float(v) for v in dataset.PixelSpacing] == ([10, 10] if format == "ismrmrd" else [1, 1])
+    assert reconstruct(path, "--out", tmp_path / "a.h5", "--acceleration", 2, "--acs", 0.4, method="cg") == 0
+    capsys.readouterr()
+    assert cli.main(["evaluate", str(tmp_path / "a.h5"), str(truth_of(path, format, tmp_path))]) == 0
+    assert "SSIM" in capsys.readouterr().out
+
+
+def truth_of(path: Path, format: str, folder: Path) -> Path:
+    """A file with the root sum of squares of the whole k-space, as fastMRI files store it."""
+    if format == "fastmri":
+        return path
+    with h5py.File(folder / "truth.h5", "w") as file:
+        file["reconstruction_rss"] = np.linalg.norm(ifft(KSPACE), axis=1).astype(np.float32)
+    return folder / "truth.h5"
+
+
+def test_results_are_recorded_with_the_image(scan: Path, tmp_path: Path) -> None:
+    assert reconstruct(scan, "--acceleration", 2, "--acs", 0.4, "--coils", 3, "--sigma", 0.01, method="cg") == 0
+    _, attrs = written_by(tmp_path / "scan_cg.h5")
+    assert attrs["sampling"] == "2.00x"
+    assert attrs["maps"] == "ESPIRiT of the calibration lines"
+    assert attrs["seconds"] > 0
+    assert 15 < attrs["psnr_mean"] < 60
+    assert 0.2 < attrs["chi2_mean"] < 5
+
+
+def test_every_kind_of_maps_by_its_option(scan: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    with h5py.File(scan, "r+") as file:
+        file["kspace_body_coil"] = file["kspace"][:, :1]
+    words = ["--acceleration", 2, "--acs", 0.4, "--overwrite"]
+    for maps, kept in (("low-resolution", "low resolution"), ("body-coil", "body coil"), ("espirit", "ESPIRiT")):
+        assert reconstruct(scan, "--maps", maps, *words, method="cg") == 0
+        assert kept in written_by(tmp_path / "scan_cg.h5")[1]["maps"]
+    assert reconstruct(scan, "--sets", 2, *words, method="cg") == 0
+    assert reconstruct(scan, "--partial-fourier", *words, method="cg") == 0
+    assert "phase of the centre" in capsys.readouterr().out
+    assert reconstruct(scan, "--maps", "stored", *words, method="cg") == 2
+    assert "stores no coil maps" in capsys.readouterr().err
+    assert reconstruct(scan, "--map-crop", 1.1, *words, method="cg") == 1
+    assert "--maps low-resolution" in capsys.readouterr().err

@@ -47,8 +47,10 @@ def example(slices: int = 2, coils: int = 3, shape: tuple[int, int] = (16, 12)) 
     return torch.stack([centred_fft2(coil_images(shape, coils, i)) for i in range(slices)]).numpy()
 
 
-def acquisition(line: np.ndarray, flags: tuple[int, ...] = (), **values: Any) -> np.ndarray:
-    """One row of the table: a read-out (coils, n); counters and header fields by name."""
+def acquisition(
+    line: np.ndarray, flags: tuple[int, ...] = (), traj: np.ndarray | None = None, **values: Any
+) -> np.ndarray:
+    """One row of the table: a read-out (coils, n), its positions (n, 2 or 3); counters and header fields by name."""
     row = np.zeros(1, ACQUISITION)
     head = row["head"]
     head["flags"] = sum(1 << (bit - 1) for bit in flags)
@@ -59,7 +61,7 @@ def acquisition(line: np.ndarray, flags: tuple[int, ...] = (), **values: Any) ->
         owner = head["idx"] if name in head["idx"].dtype.names else head
         owner[name] = value
     row["data"][0] = np.ascontiguousarray(line, np.complex64).view(np.float32).reshape(-1)
-    row["traj"][0] = np.zeros(0, np.float32)
+    row["traj"][0] = np.zeros(0, np.float32) if traj is None else traj.astype(np.float32).reshape(-1)
     return row
 
 

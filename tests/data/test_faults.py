@@ -29,6 +29,7 @@ FAULTS: dict[int, tuple[str, tuple[str, ...]]] = {
             "data/test_mutations.py::test_damaged_files_are_read_or_refused",
             "data/test_mutations.py::test_three_thousand_damaged_files",
             "data/test_mutations.py::test_damaged_files_of_other_formats",
+            "data/test_readouts.py::test_damaged_files_are_read_or_refused",
             "data/test_guarded.py::test_a_file_that_kills_its_reader",
             "data/test_guarded.py::test_an_endless_call_is_given_up",
         ),
@@ -89,6 +90,7 @@ FAULTS: dict[int, tuple[str, tuple[str, ...]]] = {
         (
             "data/test_fastmri.py::test_non_finite_values_are_counted_and_located",
             "data/test_fastmri.py::test_non_finite_points_are_dropped_on_request",
+            "data/test_readouts.py::test_values_that_are_not_finite_are_counted_and_located",
         ),
     ),
     17: ("data outside the mask", ("data/test_fastmri.py::test_data_outside_the_mask",)),
@@ -113,9 +115,18 @@ FAULTS: dict[int, tuple[str, tuple[str, ...]]] = {
         (
             "data/test_kspace_formats.py::test_stored_maps_that_do_not_fit",
             "operators/test_mri.py::test_unseen_pixels_end_at_zero",
+            "data/test_readouts.py::test_what_does_not_fit_is_refused",
+            "test_prepare.py::test_maps_that_nothing_tells_are_refused_with_what_to_do",
         ),
     ),
-    23: ("a leak of fully sampled data", ("test_prepare.py::test_unsampled_points_are_not_seen",)),
+    23: (
+        "a leak of fully sampled data",
+        (
+            "test_prepare.py::test_unsampled_points_are_not_seen",
+            "data/test_coils.py::test_only_calibration_lines_are_read_and_scale_is_free",
+            "data/test_coils.py::test_maps_by_division_read_calibration_lines_alone",
+        ),
+    ),
     36: (
         "disk full",
         (

@@ -248,7 +248,7 @@ def test_ismrmrd_three_dimensions_become_slices_along_the_readout(tmp_path: Path
 @pytest.mark.parametrize(
     ("rows", "header", "match"),
     [
-        (None, {"trajectory": "radial"}, "is a radial scan"),
+        (None, {"trajectory": "radial"}, "is a radial scan and no Cartesian one"),
         (None, {"n": (16, 10, 1)}, r"kspace_encode_step_1 runs from -1 to 10 on a grid of 10"),
         (None, {"n": (8, 12, 1)}, "does not fit a grid of 8"),
         ([acquisition(np.ones((3, 16)), flags=(19,))], {}, "none of an image"),
