@@ -100,7 +100,7 @@ class AdaptedPrior(Checkable, nn.Module):
     @property
     def scale(self) -> float:
         """Units of net per unit of the prior."""
-        return (self.net_range[1] - self.net_range[0]) / (self.range[1] - self.range[0])
+        return _scale(self.net_range, self.range)
 
     def forward(self, x: Tensor, sigma: Tensor | float) -> Tensor:
         """E[x0 | x] for x (B, C, H, W) and sigma a number or (B,); same shape and dtype as x.
@@ -125,10 +125,17 @@ class AdaptedPrior(Checkable, nn.Module):
         return {"parameterisation": self.parameterisation.to_dict(), **{name: getattr(self, name) for name in FIELDS}}
 
     @classmethod
-    def from_dict(cls, net: Network, content: dict[str, Any]) -> "AdaptedPrior":
-        """The prior that `to_dict` described, around net."""
-        arguments = {name: as_tuple(value) for name, value in content.items()}
-        return cls(net, parameterisation(arguments.pop("parameterisation")), **arguments)
+    def from_dict(cls, net: Network, content: dict[str, Any], **changes: Any) -> "AdaptedPrior":
+        """The prior that `to_dict` described, around net.
+
+        Args:
+            changes: arguments that should be different; where these are ranges, the noise levels follow.
+        """
+        old = {name: as_tuple(value) for name, value in content.items()}
+        chosen, new = parameterisation(old.pop("parameterisation")), old | changes
+        scale = _scale(old["net_range"], old["range"])
+        levels = trained_levels(scale * old["sigma_min"], scale * old["sigma_max"], new["net_range"], new["range"])
+        return cls(net, chosen, **new | levels | changes)
 
     def _in(self, x: Tensor) -> Tensor:
         """Prior channels to those of net; parts that are denoised apart are stacked along the batch."""
@@ -185,9 +192,12 @@ def trained_levels(
     low: float, high: float, net_range: tuple[float, float], range: tuple[float, float] | None
 ) -> dict[str, float]:
     """sigma_min and sigma_max, in the units of range, of a network that was trained from low to high in its own."""
-    low_value, high_value = range or net_range
-    scale = (net_range[1] - net_range[0]) / (high_value - low_value)
+    scale = _scale(net_range, range or net_range)
     return {"sigma_min": low / scale, "sigma_max": high / scale}
+
+
+def _scale(net_range: tuple[float, float], range: tuple[float, float]) -> float:
+    return (net_range[1] - net_range[0]) / (range[1] - range[0])
 
 
 def _complex(channels: str, given: bool | None) -> bool:

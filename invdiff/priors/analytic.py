@@ -8,8 +8,9 @@ from torch import Generator, Tensor
 
 from invdiff.module import Movable
 from invdiff.priors.container import as_tuple, not_a_prior, read_content, read_tensors, write_pair
-from invdiff.priors.mismatch import Checkable, stored
+from invdiff.priors.mismatch import Checkable
 from invdiff.priors.prior import fits, per_sample
+from invdiff.priors.reference import stored
 from invdiff.random import Noise, streams
 from invdiff.shapes import over
 

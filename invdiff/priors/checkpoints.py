@@ -24,11 +24,11 @@ from invdiff.priors.gaussian import GaussianPrior
 from invdiff.priors.guided import GUIDED
 from invdiff.priors.hybrid_file import read_hybrid
 from invdiff.priors.local_wiener import LocalWienerPrior
-from invdiff.priors.mismatch import restored, stored
 from invdiff.priors.mixture import GaussianMixturePrior
 from invdiff.priors.network import FIELDS, NetworkPrior
 from invdiff.priors.patch_mixture import PatchMixturePrior
 from invdiff.priors.prior import Prior
+from invdiff.priors.reference import restored, stored
 from invdiff.priors.score_sde import SCORE_SDE
 from invdiff.priors.weights import fill
 
@@ -109,7 +109,8 @@ def _own(path: Path, options: dict[str, Any]) -> Prior:
     kind = str(content.get("kind", "network"))
     if kind not in KINDS:
         raise ValueError(f"{path.with_suffix('.json')} describes a prior of kind {kind!r}.{nearest(kind, KINDS)}")
-    return restored(KINDS[kind](path, options), content)
+    prior = KINDS[kind](path, options)
+    return prior if {"range", "net_range"} & options.keys() else restored(prior, content)  # in the units of the file
 
 
 def recognised(foreign: Foreign) -> Format | None:
@@ -169,7 +170,7 @@ def _adapted(path: Path, options: dict[str, Any]) -> Prior:
     content = read_content(path)
     try:
         arguments = {field: content[field] for field in ("parameterisation", *ADAPTED)}
-        return AdaptedPrior.from_dict(_module(path, content), arguments | options)
+        return AdaptedPrior.from_dict(_module(path, content), arguments, **options)
     except (KeyError, TypeError) as error:
         raise not_a_prior(path.with_suffix(".json"), error) from error
 

@@ -9,7 +9,7 @@ from torch import Tensor, nn
 
 from invdiff.diffusion.precondition import Epsilon, Parameterisation, Sample, Score, Velocity
 from invdiff.diffusion.vp import Schedule
-from invdiff.priors.adapted import AdaptedPrior
+from invdiff.priors.adapted import AdaptedPrior, trained_levels
 from invdiff.priors.foreign import Foreign, Format
 
 _PREDICTIONS = {"epsilon": Epsilon, "sample": Sample, "v_prediction": Velocity}
@@ -37,7 +37,7 @@ def read(foreign: Foreign, *, parameterisation: Parameterisation | None = None, 
             both writes it.
         parameterisation: by default what scheduler_config.json says.
         declared: arguments of `AdaptedPrior`. By default two channels are a complex image and all others real ones, in
-            [-1, 1], or [0, 1] with the scheduler of the VE score networks.
+            [-1, 1], or [0, 1] with the scheduler of the VE score networks, whose noise levels are in units of those.
 
     Raises:
         ValueError: a model conditioned on text or classes or of latents, weights that are missing or do not fit, or a
@@ -48,7 +48,7 @@ def read(foreign: Foreign, *, parameterisation: Parameterisation | None = None, 
     config = _json(parts.unet / "config.json")
     _refuse(foreign.path, config)
     if parameterisation is None:
-        found = _from_scheduler(parts.scheduler / "scheduler_config.json")
+        found = _from_scheduler(parts.scheduler / "scheduler_config.json", declared)
     else:
         found = {"parameterisation": parameterisation}
     net = _UNet(_load(parts.unet))
@@ -124,12 +124,13 @@ def _load(folder: Path) -> nn.Module:
     return unet
 
 
-def _from_scheduler(path: Path) -> dict[str, Any]:
-    """Parameterisation, and for VE score networks their noise levels and value range."""
+def _from_scheduler(path: Path, declared: dict[str, Any]) -> dict[str, Any]:
+    """Parameterisation, and for VE score networks their value range and, in the units declared, their noise levels."""
     settings = _json(path)
     if settings.get("_class_name") == "ScoreSdeVeScheduler":
-        levels = {name: settings[name] for name in ("sigma_min", "sigma_max")}
-        return {"parameterisation": Score(), "net_range": (0.0, 1.0), **levels}
+        net_range = declared.get("net_range", (0.0, 1.0))
+        levels = trained_levels(settings["sigma_min"], settings["sigma_max"], net_range, declared.get("range"))
+        return {"parameterisation": Score(), "net_range": net_range, **levels}
     prediction = settings.get("prediction_type", "epsilon")
     if prediction not in _PREDICTIONS or "num_train_timesteps" not in settings:
         raise ValueError(

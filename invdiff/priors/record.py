@@ -9,7 +9,8 @@ from torch import Tensor
 
 from invdiff.priors.checkpoints import load_prior
 from invdiff.priors.container import read_content, write_content
-from invdiff.priors.mismatch import KEY, ReferenceStatistics, reference_statistics
+from invdiff.priors.mismatch import reference_statistics
+from invdiff.priors.reference import KEY, ReferenceStatistics
 
 
 def record(path: str | Path, images: Tensor) -> ReferenceStatistics:

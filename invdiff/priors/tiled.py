@@ -61,7 +61,7 @@ class TiledPrior(Checkable, nn.Module):
         batch: tiles that are evaluated at once. Memory is that of so many; where there are more, gradients compute them
             a second time instead of keeping them.
 
-    Other attributes are those of `prior`.
+    Units, noise levels, domain and reference statistics are those of `prior`.
 
     Raises:
         ValueError: tile does not fit the prior, or overlap the tile.

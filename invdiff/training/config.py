@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from typing import Any, Literal
 
 from invdiff.checks import require
+from invdiff.units import MU_WATER
 
 SIGMAS = (0.05, 0.1, 0.2, 0.4, 0.6, 1.2)
 
@@ -33,7 +34,7 @@ class Data:
     percentile: float = 99.5
     window: tuple[float, float] = (-1000.0, 1000.0)
     unit: Literal["HU", "mm^-1"] = "HU"
-    mu_water: float = 0.0193
+    mu_water: float = MU_WATER
     channels: Literal["complex", "real"] = "complex"
     balance: float = 0.0
     val_share: float = 0.1

@@ -15,6 +15,7 @@ from invdiff.training.network import architecture, make_network
 from invdiff.training.snapshots import Snapshots
 from invdiff.training.state import read_state
 from invdiff.training.toml import make_config
+from invdiff.units import hu_to_mu
 
 NOT_FOR_DIAGNOSIS = "Not for diagnosis."
 
@@ -76,7 +77,7 @@ def attenuation(data: Data) -> tuple[float, float]:
     """The window in mm^-1: mu = mu_water (1 + HU / 1000)."""
     low, high = data.window
     if data.unit == "HU":
-        return data.mu_water * (1 + low / 1000), data.mu_water * (1 + high / 1000)
+        return hu_to_mu(low, data.mu_water), hu_to_mu(high, data.mu_water)
     return low, high
 
 

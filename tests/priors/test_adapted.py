@@ -17,6 +17,7 @@ from invdiff.priors.checkpoints import load_prior, save_prior
 from invdiff.priors.gaussian import GaussianPrior
 from invdiff.priors.network import NetworkPrior
 from invdiff.priors.prior import Prior, denoise_vjp
+from invdiff.priors.reference import ReferenceStatistics
 from invdiff.testing import check_prior
 from tests.priors.models import low_rank, normal, orthonormal
 
@@ -270,6 +271,25 @@ def test_what_was_declared_can_be_changed_on_loading(tmp_path: Path) -> None:
     assert (loaded.percentile, loaded.sigma_max) == (99.5, 5.0)
     with pytest.raises(TypeError, match="percentile"):
         load_prior(tmp_path / "p.safetensors", percentil=99.5)
+
+
+def test_noise_levels_of_a_file_follow_the_range_it_is_loaded_with(tmp_path: Path) -> None:
+    from invdiff.networks import build
+
+    path, images = tmp_path / "p.safetensors", 0.3 * noisy(12, 1, 8, 8, dtype=torch.complex64)
+    with torch.random.fork_rng():
+        torch.manual_seed(0)
+        net = build("guided-unet", CONFIG)
+    prior = AdaptedPrior(net, EDM(0.5), channels="complex2", net_channels=2, **LEVELS)
+    prior.reference_statistics = ReferenceStatistics((0.1, 0.2, 0.4), (1.0, 2.0, 3.0), (0.2, 0.3, 0.4), 12)
+    save_prior(prior, "guided-unet", CONFIG, path, {}, half=False)
+    wide = load_prior(path, range=(-2.0, 2.0))
+    assert isinstance(wide, AdaptedPrior)
+    assert (wide.sigma_min, wide.sigma_max) == pytest.approx((0.02, 20.0))
+    torch.testing.assert_close(wide(2 * images, 0.6), 2 * prior(images, 0.3), **CLOSE)
+    assert wide.reference_statistics is None  # they are in units of the file
+    assert load_prior(path, range=(-2.0, 2.0), sigma_max=5.0).sigma_max == 5.0
+    assert load_prior(path, percentile=99.0).reference_statistics == prior.reference_statistics
 
 
 def test_vectors_stay_in_full_precision_in_a_half_file(tmp_path: Path) -> None:

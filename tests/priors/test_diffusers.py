@@ -106,6 +106,18 @@ def test_score_networks_see_sigma_and_images_from_zero_to_one(tmp_path: Path) ->
     assert (prior.sigma_min, prior.sigma_max) == (0.02, 50.0)
 
 
+def test_noise_levels_of_score_networks_follow_the_range_declared(tmp_path: Path) -> None:
+    made = unet(time_embedding_type="fourier")
+    path = folder(tmp_path, made, diffusers.ScoreSdeVeScheduler(sigma_min=0.02, sigma_max=50.0))
+    prior, own = load(path, range=(-1.0, 1.0)), load(path)
+    assert (prior.sigma_min, prior.sigma_max) == (0.04, 100.0)
+    x = image()
+    for end, known in ((0.04, 0.02), (100.0, 50.0)):  # both ends are levels that the network was trained at
+        torch.testing.assert_close(prior(2 * x - 1, end), 2 * own(x, known) - 1, rtol=1e-4, atol=1e-3)
+    assert load(path, net_range=(-1.0, 1.0), range=(0.0, 1.0)).sigma_max == 25.0
+    assert load(path, range=(-1.0, 1.0), sigma_max=10.0).sigma_max == 10.0
+
+
 def test_two_channels_are_a_complex_image_of_any_size(tmp_path: Path) -> None:
     made = unet(in_channels=2, out_channels=2)
     prior = load(folder(tmp_path, made, diffusers.DDPMScheduler()), percentile=99.0)

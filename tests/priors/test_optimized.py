@@ -213,6 +213,26 @@ def test_a_graph_is_recorded_once_per_shape(monkeypatch: pytest.MonkeyPatch) -> 
     assert len(replays) == 6
 
 
+def test_a_graph_is_recorded_anew_where_the_weights_have_moved(monkeypatch: pytest.MonkeyPatch) -> None:
+    records: list[int] = []
+
+    def record(self: Replayed, inputs: tuple[Tensor, ...]) -> object:
+        records.append(1)
+        return SimpleNamespace(replay=lambda: None), [t.clone() for t in inputs], torch.zeros(1)
+
+    monkeypatch.setattr(Replayed, "_record", record)
+    monkeypatch.setattr(Tensor, "is_cuda", True)
+    net = nn.Linear(2, 2).requires_grad_(False)
+    graph = Replayed(net)
+    graph(torch.ones(1, 2))
+    net.weight.copy_(torch.zeros(2, 2))  # in place: a recording reads what is there
+    graph(torch.ones(1, 2))
+    assert len(records) == 1
+    net.weight.data = torch.ones(2, 2)
+    graph(torch.ones(1, 2))
+    assert len(records) == 2
+
+
 @pytest.mark.cuda
 @pytest.mark.parametrize("precision", ["fp32", "bf16"])
 def test_graphs_on_a_device(prior: NetworkPrior, images: Tensor, precision: str) -> None:
