@@ -49,12 +49,12 @@ BOX = ((torch.arange(13) - 6).abs() > 2)[:, None].expand(13, 17)
 PIXELS = torch.rand(N, N, generator=torch.Generator().manual_seed(0)) < 0.6
 VIEWS = torch.arange(12) * math.pi / 12
 SHORT: dict[str, dict[str, Any]] = {
-    "dps": {"steps": 100},
+    "dps": {"steps": 100, "zeta": 0.5},
     "sitcom": {"steps": 10, "inner": 10, "lr": 0.05},
     "red-diff": {"steps": 60},
     "daps": {"steps": 30},
     "pnp-dm": {"steps": 30},
-    "udig-dip": {"rounds": 4, "every": 25, "lr": 1e-2, "channels": 8},
+    "udig-dip": {"rounds": 4, "every": 25, "lr": 1e-2, "channels": 8, "stop": "discrepancy"},
     "dip": {"iterations": 200, "channels": 16, "average": 0.1},
     "deep-decoder": {"iterations": 200, "channels": 32},
     "aseq-dip": {"iterations": 150, "lr": 1e-2, "lam": 0.1, "channels": 8},
