@@ -3,6 +3,7 @@
 import os
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
+from importlib.util import find_spec
 from pathlib import Path
 
 from torch import Tensor
@@ -46,10 +47,12 @@ class Writer:
     Attributes:
         write: function (path, volume, overwrite) -> the paths written.
         beside: other files that it writes, from the path.
+        library: the package that it needs beyond the core, "" for none.
     """
 
     write: Callable[[Path, Volume, bool], list[Path]]
     beside: Callable[[Path], list[Path]] = lambda path: []
+    library: str = ""
 
 
 def _hdf5(path: Path, volume: Volume, overwrite: bool) -> list[Path]:
@@ -86,10 +89,10 @@ def _magnitude(volume: Volume) -> Tensor:
 WRITERS: dict[str, Writer] = {
     ".h5": Writer(_hdf5),  # dataset `reconstruction`, fastMRI's leaderboard layout
     ".hdf5": Writer(_hdf5),
-    ".nii": Writer(_nifti, lambda path: [phase_name(path)]),
-    ".nii.gz": Writer(_nifti, lambda path: [phase_name(path)]),
-    ".dcm": Writer(_dicom),  # one slice
-    "": Writer(_dicom),  # a folder
+    ".nii": Writer(_nifti, lambda path: [phase_name(path)], "nibabel"),
+    ".nii.gz": Writer(_nifti, lambda path: [phase_name(path)], "nibabel"),
+    ".dcm": Writer(_dicom, library="pydicom"),  # one slice
+    "": Writer(_dicom, library="pydicom"),  # a folder
     ".cfl": Writer(_bart, lambda path: [path.with_suffix(".hdr")]),  # complex
 }
 
@@ -109,9 +112,11 @@ def check_output(path: Path, geometry: Geometry | None, inputs: Iterable[Path] =
     """Refuse, before any work, what `write_volume` would refuse after it.
 
     Raises:
-        DataError: as `write_volume`.
+        DataError, ImportError: as `write_volume`.
     """
     writer = _writer(path)
+    if writer.library and find_spec(writer.library) is None:
+        raise ImportError(f"{path.name} is written with {writer.library}; pip install invdiff[io], or give a .h5.")
     if writer.write is _dicom:
         check_geometry(path, geometry)
     if ending(path) == "":

@@ -113,9 +113,7 @@ def _explain(chi2: float | None) -> str:
     if chi2 is None or CHI2_LIMITS[0] <= chi2 <= CHI2_LIMITS[1]:
         return ""
     if chi2 > CHI2_LIMITS[1]:
-        return (
-            "  (above 2: the image does not explain the data to the noise; coil model, stop rule, or sigma too small)"
-        )
+        return "  (above 2: the image does not explain the data to the noise; operator, stop rule, or sigma too small)"
     return "  (below 0.5: the data are fitted below the noise, or sigma is too large)"
 
 

@@ -255,3 +255,11 @@ def test_a_folder_appears_whole_or_not_at_all(tmp_path: Path, monkeypatch: pytes
     with pytest.raises(DataError, match=r"No space left.*nothing was left"):
         write_folder(tmp_path / "out", {"1": b"a", "2": b"b"})
     assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize("name", ["image.nii.gz", "image.dcm", "folder"])
+def test_a_missing_library_is_named_before_the_work(name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("invdiff.data.outputs.find_spec", lambda library: None)
+    with pytest.raises(ImportError, match=r"is written with (nibabel|pydicom); pip install invdiff\[io\]"):
+        check_output(tmp_path / name, Geometry((1.0, 1.0, 1.0)).facing("axial"))
+    check_output(tmp_path / "image.h5", None)
