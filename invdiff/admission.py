@@ -7,7 +7,7 @@ from invdiff.operators.base import LinearOperator, Operator
 from invdiff.priors.prior import Prior, fits
 from invdiff.shapes import check_shape
 from invdiff.solvers import METHODS
-from invdiff.solvers.method import Method
+from invdiff.solvers.method import Method, image_is_complex
 from invdiff.units import Units
 
 
@@ -82,7 +82,7 @@ def _prior(prior: Prior, op: Operator, y: Tensor) -> None:
         raise TypeError(f"prior must follow invdiff.priors.prior.Prior; {type(prior).__name__} does not.")
     if not fits(prior.shape, op.shape_in):
         raise ValueError(f"the prior is for images {prior.shape}, {op.name} takes {op.shape_in}. They must agree.")
-    is_complex = _image_is_complex(op, y, prior)
+    is_complex = image_is_complex(y, op, prior)
     if prior.complex != is_complex:
         hint = (
             "Put RealToComplex(shape) before the operator, as op @ RealToComplex(op.shape_in)."
@@ -94,13 +94,6 @@ def _prior(prior: Prior, op: Operator, y: Tensor) -> None:
         )
     if prior.complex and op.shape_in[0] != 1 and prior.shape is None and prior.percentile is not None:
         raise ValueError(f"this prior is for one complex channel, {op.name} takes images {op.shape_in}.")
-
-
-def _image_is_complex(op: Operator, y: Tensor, prior: Prior) -> bool:
-    """As the operator says; as y where it gives what it takes; else it takes either, and the prior decides."""
-    if op.complex_in is not None:
-        return op.complex_in
-    return y.is_complex() if op.complex_out is None else prior.complex
 
 
 def _finite(y: Tensor) -> None:

@@ -22,7 +22,6 @@ class DeepDecoder(nn.Module):
         self, out_channels: int = 1, shape: tuple[int, int] = (256, 256), channels: int = 128, blocks: int = 5
     ) -> None:
         super().__init__()
-        self.config = {"out_channels": out_channels, "shape": list(shape), "channels": channels, "blocks": blocks}
         height, width = shape
         self.sizes = [(-(-height // 2**k), -(-width // 2**k)) for k in range(blocks, -1, -1)]
         self.mix = nn.ModuleList([nn.Conv2d(channels, channels, 1, bias=False) for _ in range(blocks + 1)])

@@ -27,7 +27,6 @@ class ImageUNet(nn.Module):
         self, channels: int = 1, widths: tuple[int, ...] = (64, 128, 256, 256), residual: bool = False
     ) -> None:
         super().__init__()
-        self.config = {"channels": channels, "widths": list(widths), "residual": residual}
         self.residual = residual
         self.multiple = 2 ** (len(widths) - 1)
         self.head = nn.Sequential(convolve(channels, widths[0]), convolve(widths[0], widths[0]))

@@ -29,13 +29,6 @@ class SkipHourglass(nn.Module):
         sigmoid: bool = False,
     ) -> None:
         super().__init__()
-        self.config = {
-            "in_channels": in_channels,
-            "out_channels": out_channels,
-            "channels": list(channels),
-            "skipped": skipped,
-            "sigmoid": sigmoid,
-        }
         inputs = (in_channels, *channels[:-1])
         below = (*channels[1:], channels[-1])  # what comes up from the next scale
         self.multiple, self.sigmoid = 2 ** len(channels), sigmoid

@@ -18,7 +18,7 @@ from invdiff.random import Noise
 from invdiff.solvers.method import Callback
 from invdiff.solvers.replicas import Replicas
 from invdiff.solvers.stopping import stop_rule
-from invdiff.solvers.untrained import Fit, first_image, fit, image_channels
+from invdiff.solvers.untrained import Fit, Problem, fit
 
 REFERENCE = """@inproceedings{alkhouri2024aseqdip,
   title = {Image Reconstruction Via Autoencoding Sequential Deep Image Prior},
@@ -56,16 +56,17 @@ def aseq_dip(
         channels: of the U-Net at full resolution, and 2, 4 and 4 times as many below; the paper has 64, for 4 times the
             work. residual: whether it adds its input.
     """
-    net = autoencoder(y, op, channels, residual)
+    problem = Problem(y, op)
+    net = autoencoder(problem, channels, residual)
     replicas = Replicas(net, noise.generators, y.device)
     rule = stop_rule(stop, y, op, sigma_y, noise, patience)
     settings = Fit(iterations, lr, lam=lam, every=every)
-    z = first_image(y, op)
-    return fit(y, op, replicas, z, settings, rule, noise=noise, callback=callback, renew=lambda output: output)
+    z = problem.first()
+    return fit(problem, replicas, z, settings, rule, noise=noise, callback=callback, renew=lambda output: output)
 
 
-def autoencoder(y: Tensor, op: Operator, channels: int, residual: bool) -> ImageUNet:
+def autoencoder(problem: Problem, channels: int, residual: bool) -> ImageUNet:
     """The network of the methods that begin with an image, as deep as its size allows."""
-    height, width = op.shape_in[1:]
+    height, width = problem.op.shape_in[1:]
     widths = [channels * factor for factor in (1, 2, 4, 4)[: 1 + scales(height, width, 3)]]
-    return ImageUNet(image_channels(y, op), tuple(widths), residual)
+    return ImageUNet(problem.channels, tuple(widths), residual)

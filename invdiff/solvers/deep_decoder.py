@@ -17,7 +17,7 @@ from invdiff.random import Noise
 from invdiff.solvers.method import Callback
 from invdiff.solvers.replicas import Replicas
 from invdiff.solvers.stopping import stop_rule
-from invdiff.solvers.untrained import Fit, fit, fixed_noise, image_channels
+from invdiff.solvers.untrained import Fit, Problem, fit, fixed_noise
 
 REFERENCE = """@inproceedings{heckel2019deepdecoder,
   title = {Deep Decoder: Concise Image Representations from Untrained Non-convolutional Networks},
@@ -48,9 +48,10 @@ def deep_decoder(
         stop: "variance", "running", "discrepancy", "held-out", "never", or several joined by "+".
         patience: iterations without a better score after which a sample ends.
     """
+    problem = Problem(y, op)
     height, width = op.shape_in[1:]
-    net = DeepDecoder(image_channels(y, op), (height, width), channels, scales(height, width, 5))
+    net = DeepDecoder(problem.channels, (height, width), channels, scales(height, width, 5))
     z = fixed_noise(y, noise, channels, net.sizes[0])
     replicas = Replicas(net, noise.generators, y.device)
     rule = stop_rule(stop, y, op, sigma_y, noise, patience)
-    return fit(y, op, replicas, z, Fit(iterations, lr), rule, noise=noise, callback=callback)
+    return fit(problem, replicas, z, Fit(iterations, lr), rule, noise=noise, callback=callback)

@@ -17,7 +17,7 @@ from invdiff.random import Noise
 from invdiff.solvers.method import Callback
 from invdiff.solvers.replicas import Replicas
 from invdiff.solvers.stopping import stop_rule
-from invdiff.solvers.untrained import Fit, fit, fixed_noise, image_channels
+from invdiff.solvers.untrained import Fit, Problem, fit, fixed_noise
 
 REFERENCE = """@inproceedings{ulyanov2018dip,
   title = {Deep Image Prior},
@@ -53,11 +53,12 @@ def dip(
         stop: "variance", "running", "discrepancy", "held-out", "never", or several joined by "+".
         patience: iterations without a better score after which a sample ends.
     """
+    problem = Problem(y, op)
     height, width = op.shape_in[1:]
     depth = scales(height, width, 5)
-    net = SkipHourglass(32, image_channels(y, op), (channels,) * depth)
+    net = SkipHourglass(32, problem.channels, (channels,) * depth)
     z = fixed_noise(y, noise, 32, (height, width))
     replicas = Replicas(net, noise.generators, y.device)
     rule = stop_rule(stop, y, op, sigma_y, noise, patience)
     settings = Fit(iterations, lr, jitter=jitter, average=average)
-    return fit(y, op, replicas, z, settings, rule, noise=noise, callback=callback)
+    return fit(problem, replicas, z, settings, rule, noise=noise, callback=callback)

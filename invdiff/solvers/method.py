@@ -85,3 +85,10 @@ def data_weight(op: LinearOperator, sigma_y: Tensor, variance: Tensor | float) -
     At least 1e-6 |A|^2, so that single precision still tells A^H A + rho from A^H A where sigma_y is 0.
     """
     return (sigma_y**2 / variance).clamp(min=1e-6 * operator_norm(op) ** 2)
+
+
+def image_is_complex(y: Tensor, op: Operator, prior: Prior | None) -> bool:
+    """As the operator says; as y where it gives what it takes; else it takes either, and the prior or y decides."""
+    if op.complex_in is not None:
+        return op.complex_in
+    return y.is_complex() if op.complex_out is None or prior is None else prior.complex

@@ -27,12 +27,9 @@ from invdiff.checks import require
 from invdiff.networks.generator_blocks import scales
 from invdiff.networks.hourglass import Hourglass
 from invdiff.operators.base import Operator
-from invdiff.priors.channels import from_channels
 from invdiff.random import Noise, mix
-from invdiff.shapes import norm, over
-from invdiff.solvers.method import operator_norm
 from invdiff.solvers.replicas import Replicas
-from invdiff.solvers.untrained import brightness, fixed_noise, image_channels
+from invdiff.solvers.untrained import Problem, fixed_noise
 
 TEMPERATURE, LATENT = 0.2, 32
 CHANNELS = (16, 32, 64, 128, 128, 128)
@@ -121,7 +118,8 @@ def learn_mask(
     require("iterations", iterations, at_least=1)
     if len(y) != 1:
         raise ValueError(f"a mask is learned from one measurement, y has {len(y)}. Pass y[i : i + 1].")
-    net = hourglass(image_channels(y, op), op)
+    problem = Problem(y, op)
+    net = hourglass(problem.channels, op)
     replicas, z = planted(net, seed, y, op)
     gumbel = Noise([mix(seed, 1)], y.device)
     logits = {name: torch.zeros_like(p).requires_grad_() for name, p in replicas.parameters.items()}
@@ -129,7 +127,7 @@ def learn_mask(
     with torch.enable_grad():
         for _ in tqdm(range(iterations), "mask", disable=not progress):
             soft = {name: torch.sigmoid((p + _logistic(p, gumbel)) / TEMPERATURE) for name, p in logits.items()}
-            loss = _misfit(replicas.masked(soft), z, y, op) + kappa * _divergence(logits, sparsity)
+            loss = _misfit(replicas.masked(soft), z, problem) + kappa * _divergence(logits, sparsity)
             adam.zero_grad()
             loss.backward()
             adam.step()
@@ -152,7 +150,8 @@ def prune(kind: str, y: Tensor, op: Operator, *, sparsity: float = 0.05, seed: i
     if kind not in ("random", "magnitude", "snip", "grasp"):
         raise ValueError(f"kind must be random, magnitude, snip or grasp, got {kind!r}.")
     require("sparsity", sparsity, above=0, at_most=1)
-    net = hourglass(image_channels(y, op), op)
+    problem = Problem(y, op)
+    net = hourglass(problem.channels, op)
     replicas, z = planted(net, seed, y, op)
     theta = replicas.parameters
     if kind == "random":
@@ -161,7 +160,7 @@ def prune(kind: str, y: Tensor, op: Operator, *, sparsity: float = 0.05, seed: i
     elif kind == "magnitude":
         scores = {name: p.detach().abs() for name, p in theta.items()}
     else:
-        scores = _sensitivity(kind, replicas, z, y, op)
+        scores = _sensitivity(kind, replicas, z, problem)
     return Mask(largest({name: v[0].cpu() for name, v in scores.items()}, sparsity, seed), net.config, seed)
 
 
@@ -189,12 +188,9 @@ def largest(scores: dict[str, Tensor], share: float, seed: int) -> dict[str, Ten
     return {name: part.view(v.shape).clone() for part, (name, v) in zip(parts, scores.items(), strict=True)}
 
 
-def _misfit(replicas: Replicas, z: Tensor, y: Tensor, op: Operator) -> Tensor:
+def _misfit(replicas: Replicas, z: Tensor, problem: Problem) -> Tensor:
     output = replicas(z[:, None])[:, 0]
-    s = brightness(y, op)
-    is_complex = y.is_complex() if op.complex_in is None else op.complex_in
-    residual = op(over(s, output) * from_channels(output, is_complex)) - y
-    return (norm(residual) / (s * operator_norm(op))).square().sum() / output[0].numel()
+    return problem.energy(problem.op(problem.image(output)) - problem.y) / output[0].numel()
 
 
 def _logistic(p: Tensor, noise: Noise) -> Tensor:
@@ -212,11 +208,11 @@ def _divergence(logits: dict[str, Tensor], s: float) -> Tensor:
     return total
 
 
-def _sensitivity(kind: str, replicas: Replicas, z: Tensor, y: Tensor, op: Operator) -> dict[str, Tensor]:
+def _sensitivity(kind: str, replicas: Replicas, z: Tensor, problem: Problem) -> dict[str, Tensor]:
     theta = replicas.parameters
     values = list(theta.values())
     with torch.enable_grad():
-        gradient = torch.autograd.grad(_misfit(replicas, z, y, op), values, create_graph=kind == "grasp")
+        gradient = torch.autograd.grad(_misfit(replicas, z, problem), values, create_graph=kind == "grasp")
         if kind == "grasp":
             flow = torch.stack([(g * g.detach()).sum() for g in gradient]).sum()
             gradient = torch.autograd.grad(flow, values)

@@ -16,7 +16,7 @@ from invdiff.solvers.aseq_dip import autoencoder
 from invdiff.solvers.method import Callback
 from invdiff.solvers.replicas import Replicas
 from invdiff.solvers.stopping import stop_rule
-from invdiff.solvers.untrained import Fit, first_image, fit
+from invdiff.solvers.untrained import Fit, Problem, fit
 
 REFERENCE = """@article{liang2025selfguided,
   title = {Analysis of Deep Image Prior and Exploiting Self-Guidance for Image Reconstruction},
@@ -58,8 +58,9 @@ def self_guided_dip(
         channels: of the U-Net at full resolution, and 2, 4 and 4 times as many below; the paper has 64, for 4 times the
             work. residual: whether it adds its input.
     """
-    net = autoencoder(y, op, channels, residual)
+    problem = Problem(y, op)
+    net = autoencoder(problem, channels, residual)
     replicas = Replicas(net, noise.generators, y.device)
     rule = stop_rule(stop, y, op, sigma_y, noise, patience)
     settings = Fit(iterations, lr, lam=alpha, jitter=jitter, draws=draws, input_lr=input_lr, average=average)
-    return fit(y, op, replicas, first_image(y, op), settings, rule, noise=noise, callback=callback)
+    return fit(problem, replicas, problem.first(), settings, rule, noise=noise, callback=callback)

@@ -20,7 +20,7 @@ from invdiff.solvers.method import Callback
 from invdiff.solvers.oes import Mask, learn_mask, planted
 from invdiff.solvers.replicas import Replicas
 from invdiff.solvers.stopping import stop_rule
-from invdiff.solvers.untrained import Fit, fit, image_channels
+from invdiff.solvers.untrained import Fit, Problem, fit
 
 REFERENCE = """@inproceedings{ghosh2024oes,
   title = {Optimal Eye Surgeon: Finding Image Priors through Sparse Generators at Initialization},
@@ -59,11 +59,12 @@ def sparse_dip(
     Raises:
         ValueError: a mask for another number of image channels, or a file that holds none.
     """
+    problem = Problem(y, op)
     found = Mask.load(mask) if isinstance(mask, (str, Path)) else mask
     masks = [found] * len(y) if found else [_learned(y, op, b, noise, sparsity, mask_iterations) for b in range(len(y))]
-    if masks[0].config["out_channels"] != image_channels(y, op):
+    if masks[0].config["out_channels"] != problem.channels:
         raise ValueError(
-            f"the mask is for {masks[0].config['out_channels']} real channels, the image has {image_channels(y, op)}. "
+            f"the mask is for {masks[0].config['out_channels']} real channels, the image has {problem.channels}. "
             "Learn one from a measurement of this kind."
         )
     parts = [planted(m.network(), m.seed, y[b : b + 1], op) for b, m in enumerate(masks)]
@@ -71,7 +72,7 @@ def sparse_dip(
     keep = {name: torch.stack([m.keep[name] for m in masks]).to(y.device) for name in masks[0].keep}
     rule = stop_rule(stop, y, op, sigma_y, noise, patience)
     z = torch.cat([z for _, z in parts])
-    return fit(y, op, replicas, z, Fit(iterations, lr), rule, noise=noise, callback=callback, mask=keep)
+    return fit(problem, replicas, z, Fit(iterations, lr), rule, noise=noise, callback=callback, mask=keep)
 
 
 def _learned(y: Tensor, op: Operator, b: int, noise: Noise, sparsity: float, iterations: int) -> Mask:

@@ -16,16 +16,14 @@ from torch import Tensor
 
 from invdiff.checks import require
 from invdiff.operators.base import LinearOperator, Operator
-from invdiff.priors.channels import from_channels, to_channels
 from invdiff.priors.prior import Prior
 from invdiff.random import Noise
-from invdiff.shapes import over
 from invdiff.solvers.aseq_dip import autoencoder
 from invdiff.solvers.method import Callback, operator_norm
 from invdiff.solvers.purification import purify
 from invdiff.solvers.replicas import Replicas
 from invdiff.solvers.stopping import stop_rule
-from invdiff.solvers.untrained import Fit, brightness, first_image, fit
+from invdiff.solvers.untrained import Fit, Problem, fit
 
 REFERENCE = """@inproceedings{liang2025udigdip,
   title = {Sequential Diffusion-Guided Deep Image Prior For Medical Image Reconstruction},
@@ -72,22 +70,21 @@ def udig_dip(
     require("denoise", denoise, at_least=1)
     require("sigma_last", sigma_last, at_least=prior.sigma_min)
     require("sigma_first", sigma_first, at_least=sigma_last, at_most=prior.sigma_max)
-    s, done = brightness(y, op), 0
+    problem, done = Problem(y, op, prior), 0
 
     def refine(output: Tensor) -> Tensor:
         nonlocal done
-        image = from_channels(output, prior.complex) * over(s, output)
         sigma = sigma_first * (sigma_last / sigma_first) ** (done / max(rounds - 1, 1))
         done += 1
-        refined = hand_over(purify(prior, image, sigma, denoise, noise), y, op, sigma)
-        return to_channels(refined) / over(s, output)
+        refined = hand_over(purify(prior, problem.image(output), sigma, denoise, noise), y, op, sigma)
+        return problem.output(refined)
 
-    net = autoencoder(y, op, channels, residual)
+    net = autoencoder(problem, channels, residual)
     replicas = Replicas(net, noise.generators, y.device)
     rule = stop_rule(stop, y, op, sigma_y, noise, patience)
     settings = Fit(rounds * every, lr, lam=lam, every=every)
-    z = refine(first_image(y, op))
-    return fit(y, op, replicas, z, settings, rule, noise=noise, callback=callback, renew=refine)
+    z = refine(problem.first())
+    return fit(problem, replicas, z, settings, rule, noise=noise, callback=callback, renew=refine)
 
 
 def hand_over(u: Tensor, y: Tensor, op: Operator, sigma: float) -> Tensor:

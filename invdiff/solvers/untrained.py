@@ -17,9 +17,10 @@ from invdiff.checks import require
 from invdiff.networks.generator_blocks import SMALLEST
 from invdiff.operators.base import LinearOperator, Operator
 from invdiff.priors.channels import from_channels, to_channels
+from invdiff.priors.prior import Prior
 from invdiff.random import Noise
 from invdiff.shapes import norm, over
-from invdiff.solvers.method import Callback, operator_norm
+from invdiff.solvers.method import Callback, image_is_complex, operator_norm
 from invdiff.solvers.replicas import Replicas
 from invdiff.solvers.stopping import Stop
 
@@ -52,12 +53,54 @@ class Fit:
             require(name, getattr(self, name), at_least=0)
 
 
+class Problem:
+    """y = A x in units of the brightness s of a rough image, which is worked out once.
+
+    Attributes:
+        y, op: as given. is_complex: of the image. channels: real ones of an image, two for each complex one.
+        rough: the operator's first image, (B, *op.shape_in); None behind a non-linear operator, which has none.
+        s: (B,), the 99th percentile of |rough|; 1 without it. scale: |A|^2.
+    """
+
+    def __init__(self, y: Tensor, op: Operator, prior: Prior | None = None) -> None:
+        self.y, self.op = y, op
+        self.is_complex = image_is_complex(y, op, prior)
+        self.channels = op.shape_in[0] * (2 if self.is_complex else 1)
+        self.rough = op.reference_image(y) if isinstance(op, LinearOperator) else None
+        self.s, self.scale = _brightness(self.rough, y), operator_norm(op) ** 2
+
+    def image(self, output: Tensor) -> Tensor:
+        """Of the output of a network, (B, channels, H, W) real, to the image (B, *op.shape_in)."""
+        return over(self.s, output) * from_channels(output, self.is_complex)
+
+    def output(self, image: Tensor) -> Tensor:
+        """The inverse of `image`."""
+        channels = to_channels(image)
+        return channels / over(self.s, channels)
+
+    def first(self) -> Tensor:
+        """The rough image as the output of a network, zero where there is none: input of autoencoding ones."""
+        if self.rough is None:
+            return torch.zeros((len(self.y), self.channels, *self.op.shape_in[1:]), device=self.y.device)
+        return self.output(self.rough)
+
+    def energy(self, residual: Tensor) -> Tensor:
+        """sum_b |A x - y|^2 / (s^2 |A|^2)."""
+        return (norm(residual) / self.s).square().sum() / self.scale
+
+
+def _brightness(rough: Tensor | None, y: Tensor) -> Tensor:
+    if rough is None:
+        return torch.ones(len(y), device=y.device)
+    s = torch.quantile(rough.abs().flatten(1).float(), 0.99, dim=1)
+    return torch.where(s > 0, s, 1.0)
+
+
 Renew = Callable[[Tensor], Tensor]
 
 
 def fit(
-    y: Tensor,
-    op: Operator,
+    problem: Problem,
     replicas: Replicas,
     z: Tensor,
     settings: Fit,
@@ -76,23 +119,22 @@ def fit(
         renew: next z from the present output, both (B, channels, H, W) real, in units of the brightness s.
         mask: parameters that may differ from 0, by name, (*shape) or (B, *shape) bool; the others stay 0 exactly.
     """
-    s, scale = brightness(y, op), operator_norm(op) ** 2
+    y, op = problem.y, problem.op
     kept = _kept(replicas, mask)
     z = z.clone().requires_grad_(settings.input_lr > 0)
     adam = torch.optim.Adam(list(replicas.parameters.values()), lr=settings.lr, foreach=True)
     if settings.input_lr:
         adam.add_param_group({"params": [z], "lr": settings.input_lr})
-    complex_x = y.is_complex() if op.complex_in is None else op.complex_in
     output, shown, ended = z, None, torch.zeros(len(y), dtype=torch.bool, device=y.device)
     for i in range(settings.iterations):
         if renew is not None and settings.every and i and i % settings.every == 0:
             z = renew(output.detach())
         with torch.enable_grad():
             output = replicas(_jittered(z, settings, noise)).mean(1)
-            x = over(s, output) * from_channels(output, complex_x)
+            x = problem.image(output)
             residual = op(x) - y
             fitted = residual if stop.weights is None else residual * stop.weights
-            loss = (norm(fitted) / s).square().sum() / scale
+            loss = problem.energy(fitted)
             if settings.lam:
                 loss = loss + settings.lam * (output - z).square().sum()
             adam.zero_grad()
@@ -109,26 +151,10 @@ def fit(
     return stop.chosen
 
 
-def brightness(y: Tensor, op: Operator) -> Tensor:
-    """s, (B,): the 99th percentile of |x| of a rough image; 1 behind a non-linear operator, which has none."""
-    if not isinstance(op, LinearOperator):
-        return torch.ones(len(y), device=y.device)
-    s = torch.quantile(op.reference_image(y).abs().flatten(1).float(), 0.99, dim=1)
-    return torch.where(s > 0, s, 1.0)
-
-
 def fixed_noise(y: Tensor, noise: Noise, channels: int, size: tuple[int, int]) -> Tensor:
     """z uniform in (0, 0.1), (B, channels, *size): the input of networks that make an image from nothing."""
     blank = torch.zeros((len(y), channels, *size), dtype=y.dtype.to_real(), device=y.device)
     return 0.1 * torch.special.ndtr(noise.like(blank))
-
-
-def first_image(y: Tensor, op: Operator) -> Tensor:
-    """The rough image as real channels in units of its brightness, (B, channels, H, W): input of autoencoding ones."""
-    if not isinstance(op, LinearOperator):
-        return torch.zeros((len(y), image_channels(y, op), *op.shape_in[1:]), device=y.device)
-    image = op.reference_image(y)
-    return to_channels(image) / over(brightness(y, op), to_channels(image))
 
 
 def not_planar(op: Operator) -> str | None:
@@ -136,12 +162,6 @@ def not_planar(op: Operator) -> str | None:
     if len(op.shape_in) == 3 and min(op.shape_in[1:]) >= SMALLEST:
         return None
     return f"its networks make (C, H, W) of {SMALLEST} pixels a side or more, not {op.shape_in}. Use tv or cg."
-
-
-def image_channels(y: Tensor, op: Operator) -> int:
-    """Real channels of an image: two for each complex one."""
-    is_complex = y.is_complex() if op.complex_in is None else op.complex_in
-    return op.shape_in[0] * (2 if is_complex else 1)
 
 
 def _jittered(z: Tensor, settings: Fit, noise: Noise) -> Tensor:

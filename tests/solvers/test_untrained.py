@@ -13,7 +13,7 @@ from invdiff.priors import GaussianPrior
 from invdiff.random import streams
 from invdiff.solvers.oes import Mask, _misfit, _sensitivity, hourglass, largest, learn_mask, planted, prune
 from invdiff.solvers.stopping import Never
-from invdiff.solvers.untrained import Fit, fit
+from invdiff.solvers.untrained import Fit, Problem, fit
 
 SIZE = 16
 SHORT: dict[str, dict[str, Any]] = {
@@ -112,7 +112,7 @@ def test_masked_parameters_stay_zero_and_kept_ones_move() -> None:
     assert mask.share == pytest.approx(0.1, rel=1e-3)
     replicas, z = planted(mask.network(), mask.seed, y, op)
     first = {name: p.detach().clone() for name, p in replicas.parameters.items()}
-    fit(y, op, replicas, z, Fit(4, 0.01), Never(), noise=streams(0, 1)[0], callback=_ignore, mask=mask.keep)
+    fit(Problem(y, op), replicas, z, Fit(4, 0.01), Never(), noise=streams(0, 1)[0], callback=_ignore, mask=mask.keep)
     moved = 0
     for name, keep in mask.keep.items():
         after = replicas.parameters[name].detach()[0]
@@ -174,7 +174,7 @@ def test_learned_masks_generate_the_image_better_than_random_ones() -> None:
     def misfit(mask: Mask) -> float:
         replicas, z = planted(hourglass(1, op), 0, y, op)
         factors = {name: k[None].float() for name, k in mask.keep.items()}
-        return float(_misfit(replicas.masked(factors), z, y, op))
+        return float(_misfit(replicas.masked(factors), z, Problem(y, op)))
 
     assert misfit(learned) < 0.7 * misfit(random)
 
@@ -192,13 +192,13 @@ def test_snip_scores_are_those_of_finite_differences() -> None:
     op = OPERATORS["denoising"]
     y = measured(op, image())
     replicas, z = planted(hourglass(1, op), 0, y, op)
-    scores = _sensitivity("snip", replicas, z, y, op)["tail.weight"]
+    scores = _sensitivity("snip", replicas, z, Problem(y, op))["tail.weight"]
     at = int(scores.flatten().argmax())
     values = []
     for factor in (1.01, 0.99):
         scaled = {name: torch.ones_like(p) for name, p in replicas.parameters.items()}
         scaled["tail.weight"].flatten()[at] = factor
-        values.append(float(_misfit(replicas.masked(scaled), z, y, op)))
+        values.append(float(_misfit(replicas.masked(scaled), z, Problem(y, op))))
     assert abs(values[0] - values[1]) / 0.02 == pytest.approx(float(scores.flatten()[at]), rel=0.02)
 
 
