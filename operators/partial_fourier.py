@@ -11,11 +11,10 @@ import torch
 from torch import Tensor
 
 from invdiff.checks import require
-from invdiff.operators.base import LinearOperator
-from invdiff.operators.svd import SVD
+from invdiff.operators.real import RealIsometry
 
 
-class PhaseConstraint(LinearOperator):
+class PhaseConstraint(RealIsometry):
     """Real images (B, *shape) to complex ones of a given phase; linear over the reals only.
 
     Args:
@@ -32,7 +31,6 @@ class PhaseConstraint(LinearOperator):
         tensor(0.+1.j)
     """
 
-    pointwise = real_linear = True
     phase: Tensor
 
     def __init__(self, image: Tensor) -> None:
@@ -43,7 +41,7 @@ class PhaseConstraint(LinearOperator):
                 f"PhaseConstraint takes a finite image (B, *shape), got {tuple(image.shape)} with "
                 f"{int((~torch.isfinite(image)).sum())} values that are not finite."
             )
-        super().__init__(tuple(image.shape[1:]), tuple(image.shape[1:]), complex_in=False, complex_out=True)
+        super().__init__(tuple(image.shape[1:]))
         self.batch = len(image)
         self.register_buffer("phase", torch.where(image == 0, 1, torch.sgn(image)), persistent=False)
 
@@ -52,23 +50,6 @@ class PhaseConstraint(LinearOperator):
 
     def _adjoint(self, y: Tensor) -> Tensor:
         return (self.phase.conj() * y).real.clone()
-
-    def normal(self, x: Tensor) -> Tensor:
-        return x.clone()
-
-    def norm(self) -> float:
-        return 1.0
-
-    def pinv(self, y: Tensor, iterations: int = 50) -> Tensor:
-        return self.adjoint(y)
-
-    def _closed_prox(self, z: Tensor, y: Tensor, rho: Tensor) -> Tensor:
-        """(Re(exp(-i phi) y) + rho z) / (1 + rho)."""
-        return (self._adjoint(y) + rho * z) / (1 + rho)
-
-    def svd(self, is_complex: bool) -> SVD:
-        """All singular values are 1."""
-        return SVD(torch.ones(1, *self.shape_in, device=self.device), Tensor.clone, Tensor.clone, self._adjoint)
 
 
 def partial_fourier_mask(lines: int, fraction: float) -> Tensor:

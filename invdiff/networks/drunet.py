@@ -17,6 +17,8 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
 
+from invdiff.networks.padding import pad
+
 
 class Block(nn.Module):
     """x + conv(relu((1 + gain) * conv(x))), the gain a linear function of the noise embedding."""
@@ -97,7 +99,7 @@ class DRUNet(nn.Module):
 
     def forward(self, x: Tensor, noise: Tensor, coordinates: Tensor | None = None) -> Tensor:
         height, width = x.shape[-2:]
-        x = _pad(self._with_coordinates(x, coordinates), self.multiple)
+        x = pad(self._with_coordinates(x, coordinates), self.multiple, "constant")
         phase = noise[:, None] * self.frequencies
         embedding = self.embed(torch.cat([phase.cos(), phase.sin()], 1))
         x = self.head(F.pixel_unshuffle(x, self.stem))
@@ -153,12 +155,3 @@ def _run(stage: nn.Module, x: Tensor, embedding: Tensor) -> Tensor:
     for block in stage:  # type: ignore[attr-defined]
         x = block(x, embedding)
     return x
-
-
-def _pad(x: Tensor, multiple: int) -> Tensor:
-    """Reflect at the lower and right edge up to the next multiple; zeros where the image is too small to reflect."""
-    bottom, right = -x.shape[-2] % multiple, -x.shape[-1] % multiple
-    if not (bottom or right):
-        return x
-    fits = bottom < x.shape[-2] and right < x.shape[-1]
-    return F.pad(x, (0, right, 0, bottom), mode="reflect" if fits else "constant")

@@ -4,8 +4,7 @@ Each sample is normalised by itself over its pixels. For the one image that such
 normalisation in training, without running averages and without samples meeting.
 """
 
-import torch.nn.functional as F
-from torch import Tensor, nn
+from torch import nn
 
 SMALLEST = 4  # pixels that a side keeps at the coarsest scale, so that padding by reflection and normalisation can work
 
@@ -27,15 +26,6 @@ class ZeroConv2d(nn.Conv2d):
 def normalise(channels: int) -> nn.InstanceNorm2d:
     """(x - mean) / std * weight + bias, over the pixels of each channel and sample."""
     return nn.InstanceNorm2d(channels, affine=True)
-
-
-def pad(x: Tensor, multiple: int) -> Tensor:
-    """Reflect at the lower and right edge up to the next multiple; repeat the edge where x is too small to reflect."""
-    bottom, right = -x.shape[-2] % multiple, -x.shape[-1] % multiple
-    if not (bottom or right):
-        return x
-    fits = bottom < x.shape[-2] and right < x.shape[-1]
-    return F.pad(x, (0, right, 0, bottom), mode="reflect" if fits else "replicate")
 
 
 def scales(height: int, width: int, most: int) -> int:

@@ -8,7 +8,8 @@ Differs: no sigmoid unless asked, since images of a scan have no known range.
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from invdiff.networks.generator_blocks import convolve, normalise, pad
+from invdiff.networks.generator_blocks import convolve, normalise
+from invdiff.networks.padding import pad
 
 
 class Halving(nn.Module):

@@ -11,7 +11,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from invdiff.networks.generator_blocks import ZeroConv2d, convolve, pad
+from invdiff.networks.generator_blocks import ZeroConv2d, convolve
+from invdiff.networks.padding import pad
 
 
 class ImageUNet(nn.Module):

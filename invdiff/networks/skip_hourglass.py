@@ -8,7 +8,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from invdiff.networks.generator_blocks import convolve, normalise, pad
+from invdiff.networks.generator_blocks import convolve, normalise
+from invdiff.networks.padding import pad
 
 
 class SkipHourglass(nn.Module):
