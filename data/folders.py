@@ -27,6 +27,12 @@ def files_under(path: Path) -> list[Path]:
     return found
 
 
+def is_dicom(path: Path) -> bool:
+    """Whether a file has the mark of DICOM, whatever its name."""
+    with path.open("rb") as file:
+        return file.read(132)[128:] == b"DICM"
+
+
 def ending(path: Path) -> str:
     """Lower-case suffix, with `.nii.gz` as one."""
     suffixes = [s.lower() for s in path.suffixes]

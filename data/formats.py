@@ -3,18 +3,15 @@
 What a file is, is told by its ending and, for HDF5 and MATLAB files, by what lies at its root.
 """
 
-import inspect
-from collections.abc import Callable
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import h5py
 
-from invdiff.checks import nearest
 from invdiff.data.contents import Contents
 from invdiff.data.errors import DataError
 from invdiff.data.fastmri import open_fastmri
+from invdiff.data.file_format import Format
 from invdiff.data.hdf5 import check_signature, find, keys, opened
 from invdiff.data.ismrmrd_table import raw_group
 from invdiff.data.kspace_arrays import open_arrays
@@ -23,21 +20,7 @@ from invdiff.data.kspace_ismrmrd import open_ismrmrd
 from invdiff.data.kspace_matlab import open_matlab
 from invdiff.data.kspace_skmtea import open_skmtea
 
-
-@dataclass(frozen=True)
-class Format:
-    """How a kind of file is opened.
-
-    Attributes:
-        summary: what it holds, for the help of `invdiff reconstruct`.
-        open: function (path, **options) -> Contents.
-    """
-
-    summary: str
-    open: Callable[..., Contents]
-
-
-FORMATS: dict[str, Format] = {
+FORMATS: dict[str, Format[Contents]] = {
     "fastmri": Format("HDF5 with `kspace` (slices, coils, h, w), train, validation and test layout", open_fastmri),
     "ismrmrd": Format("ISMRMRD HDF5: Cartesian acquisitions, noise scan, geometry", open_ismrmrd),
     "skm-tea": Format("HDF5 with hybrid `kspace` (x, ky, kz, echoes, coils) and `maps`", open_skmtea),
@@ -67,11 +50,7 @@ def open_contents(path: Path, format: str | None, options: dict[str, Any]) -> tu
     if not path.exists() and bart_pair(path) is None:
         raise DataError("does not exist; check the path.", path=path)
     name = format or recognised(path)
-    known = list(inspect.signature(FORMATS[name].open).parameters)[1:]
-    for option in options:
-        if option not in known:
-            raise TypeError(f"{path}: {name} files have no option {option!r}.{nearest(option, known)}")
-    return name, FORMATS[name].open(path, **options)
+    return name, FORMATS[name].opened(name, path, options)
 
 
 def recognised(path: Path) -> str:

@@ -12,7 +12,7 @@ from typing import Any
 
 from invdiff.checks import nearest
 from invdiff.data.errors import DataError
-from invdiff.data.folders import counted, ending, files_under
+from invdiff.data.folders import counted, ending, files_under, is_dicom
 from invdiff.data.hdf5 import keys, opened
 from invdiff.data.image_source import ImageSource
 from invdiff.data.images_arrays import open_arrays
@@ -76,7 +76,7 @@ def open_images(
 
 def format_of(path: Path) -> str:
     files = files_under(path)
-    found = {ENDINGS[ending(f)] for f in files if ending(f) in ENDINGS} or {"dicom" for f in files if _is_dicom(f)}
+    found = {ENDINGS[ending(f)] for f in files if ending(f) in ENDINGS} or {"dicom" for f in files if is_dicom(f)}
     if len(found) != 1:
         what = "files of several formats" if found else "no images in a known format"
         raise DataError(
@@ -85,11 +85,6 @@ def format_of(path: Path) -> str:
         )
     name = found.pop()
     return "fastmri" if name == "hdf5" and _holds_kspace(next(f for f in files if ending(f) in ENDINGS)) else name
-
-
-def _is_dicom(path: Path) -> bool:
-    with path.open("rb") as file:
-        return file.read(132)[128:] == b"DICM"
 
 
 def _holds_kspace(path: Path) -> bool:

@@ -13,7 +13,7 @@ import numpy as np
 from tqdm import tqdm
 
 from invdiff.data.errors import DataError
-from invdiff.data.folders import ending, files_under, part_of
+from invdiff.data.folders import ending, files_under, is_dicom, part_of
 from invdiff.data.hdf5 import BUDGET
 from invdiff.data.image_source import ImageSource, Pixels, Place
 
@@ -111,9 +111,7 @@ def _header(path: Path, single: bool) -> Any | None:
         import pydicom
     except ImportError as error:
         raise ImportError("DICOM files are read with pydicom; pip install invdiff[io].") from error
-    with path.open("rb") as file:
-        marked = file.read(132)[128:] == b"DICM"
-    if not marked and not single and ending(path) not in (".dcm", ".ima"):
+    if not is_dicom(path) and not single and ending(path) not in (".dcm", ".ima"):
         return None
     return explained(path, lambda: pydicom.dcmread(path, specific_tags=_TAGS, defer_size=4096))
 

@@ -1,15 +1,13 @@
 """PROJECTION_FORMATS: the files of projections that can be read, and how one is known."""
 
-import inspect
-from collections.abc import Callable
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import h5py
 
-from invdiff.checks import nearest
 from invdiff.data.errors import DataError
+from invdiff.data.file_format import Format
+from invdiff.data.folders import is_dicom
 from invdiff.data.hdf5 import check_signature, find, keys, opened
 from invdiff.data.projections_contents import ProjectionContents
 from invdiff.data.projections_dicom import open_dicom_projections
@@ -18,26 +16,12 @@ from invdiff.data.projections_lodopab import open_lodopab
 from invdiff.data.projections_named import open_named
 from invdiff.data.projections_tiff import ENDINGS, open_tiff
 
-
-@dataclass(frozen=True)
-class ProjectionFormat:
-    """How a kind of file is opened.
-
-    Attributes:
-        summary: what it holds, for the help of `invdiff reconstruct`.
-        open: function (path, **options) -> ProjectionContents.
-    """
-
-    summary: str
-    open: Callable[..., ProjectionContents]
-
-
-PROJECTION_FORMATS: dict[str, ProjectionFormat] = {
-    "projections": ProjectionFormat("HDF5 or .npz with `projections` or `counts`, `angles`, `bin_width`", open_named),
-    "lodopab": ProjectionFormat("observation_*.hdf5 of LoDoPaB-CT", open_lodopab),
-    "htc2022": ProjectionFormat("sinograms of the Helsinki Tomography Challenge 2022, .mat or HDF5", open_htc),
-    "dicom-ct-pd": ProjectionFormat("folder of DICOM-CT-PD projections, one for each view", open_dicom_projections),
-    "tiff": ProjectionFormat("folder or stack of TIFF images with a geometry file (TOML or JSON)", open_tiff),
+PROJECTION_FORMATS: dict[str, Format[ProjectionContents]] = {
+    "projections": Format("HDF5 or .npz with `projections` or `counts`, `angles`, `bin_width`", open_named),
+    "lodopab": Format("observation_*.hdf5 of LoDoPaB-CT", open_lodopab),
+    "htc2022": Format("sinograms of the Helsinki Tomography Challenge 2022, .mat or HDF5", open_htc),
+    "dicom-ct-pd": Format("folder of DICOM-CT-PD projections, one for each view", open_dicom_projections),
+    "tiff": Format("folder or stack of TIFF images with a geometry file (TOML or JSON)", open_tiff),
 }
 
 
@@ -51,11 +35,7 @@ def open_projection_contents(path: Path, format: str | None, options: dict[str, 
     if name is None:
         known = "; ".join(f"{n}: {kind.summary}" for n, kind in PROJECTION_FORMATS.items())
         raise DataError(f"holds no projections that can be read. There is: {known}.", path=path)
-    known_options = list(inspect.signature(PROJECTION_FORMATS[name].open).parameters)[1:]
-    for option in options:
-        if option not in known_options:
-            raise TypeError(f"{path}: {name} files have no option {option!r}.{nearest(option, known_options)}")
-    return name, PROJECTION_FORMATS[name].open(path, **options)
+    return name, PROJECTION_FORMATS[name].opened(name, path, options)
 
 
 def recognised_projections(path: Path) -> str | None:
@@ -86,10 +66,8 @@ def _folder(path: Path) -> str | None:
     for file in sorted(path.iterdir()):
         if file.suffix.lower() in ENDINGS:
             return "tiff"
-        if file.is_file():
-            with file.open("rb") as stream:
-                if stream.read(132)[128:] == b"DICM":
-                    return "dicom-ct-pd"
+        if file.is_file() and is_dicom(file):
+            return "dicom-ct-pd"
     return None
 
 

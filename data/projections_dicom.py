@@ -24,7 +24,7 @@ from tqdm import tqdm
 
 from invdiff.data.beam import Beam, central_rows
 from invdiff.data.errors import DataError
-from invdiff.data.folders import files_under
+from invdiff.data.folders import files_under, is_dicom
 from invdiff.data.hdf5 import BUDGET
 from invdiff.data.images_dicom import explained
 from invdiff.data.projections_contents import ProjectionContents, ProjectionReader
@@ -149,9 +149,8 @@ def _view(path: Path, budget: int) -> tuple[View, dict[str, Any]] | None:
         import pydicom
     except ImportError as error:
         raise ImportError("DICOM files are read with pydicom; pip install invdiff[io].") from error
-    with path.open("rb") as file:
-        if file.read(132)[128:] != b"DICM":
-            return None
+    if not is_dicom(path):
+        return None
     tags: list[Any] = [*_STANDARD, *_TAGS.values()]
     header = explained(path, lambda: pydicom.dcmread(path, specific_tags=tags, stop_before_pixels=True))
     facts: dict[str, Any] = explained(path, lambda: {n: _number(header[t]) for n, t in _TAGS.items() if t in header})
