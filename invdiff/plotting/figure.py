@@ -1,0 +1,70 @@
+"""What every figure starts from: a canvas without a window, one way to draw an image, one way to write a file."""
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import torch
+from matplotlib.axes import Axes
+from matplotlib.backends.backend_agg import FigureCanvasAgg
+from matplotlib.figure import Figure
+from torch import Tensor
+
+Image = npt.NDArray[np.float32]
+Array = npt.NDArray[Any]
+
+# Okabe and Ito (2008): eight colours that people with any colour vision tell apart; black first, yellow left out.
+COLOURS = ("#000000", "#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9")
+MARKERS = ("o", "s", "^", "D", "v", "P", "X", "*")  # of points, so that no colour stands for two
+
+
+def new_figure(width: float, height: float) -> Figure:
+    """An empty figure of this size in inches, which no window and no other figure knows of."""
+    figure = Figure(figsize=(width, height), layout="constrained")
+    FigureCanvasAgg(figure)
+    return figure
+
+
+def first_image(x: Tensor | npt.ArrayLike) -> Array:
+    """The first item and channel of an image, (H, W), real or complex.
+
+    Raises:
+        ValueError: fewer than two axes.
+    """
+    array = x.detach().cpu() if isinstance(x, Tensor) else torch.as_tensor(np.asarray(x))
+    if array.ndim < 2:
+        raise ValueError(f"an image has two axes or more, (..., H, W); got {tuple(array.shape)}.")
+    while array.ndim > 2:
+        array = array[0]
+    return array.numpy()
+
+
+def magnitude(x: Tensor | npt.ArrayLike) -> Image:
+    """|x| of the first item and channel, (H, W) float32."""
+    return np.abs(first_image(x)).astype(np.float32)
+
+
+def show(
+    axis: Axes, image: Array, window: tuple[float, float], title: str, caption: str, cmap: str = "gray", **more: Any
+) -> Any:
+    """Draw an image, first row on top, from window[0] to window[1]; returns what a colour bar needs."""
+    bottom, top = window
+    top = top if top > bottom else bottom + 1.0  # a constant image
+    drawn = axis.imshow(image, cmap=cmap, vmin=bottom, vmax=top, **{"interpolation": "nearest"} | more)
+    if "extent" not in more:
+        axis.set_xticks([])
+        axis.set_yticks([])
+    axis.set_title(title, fontsize=10)
+    axis.set_xlabel(caption, fontsize=8)
+    return drawn
+
+
+def save_figure(figure: Figure, path: Path, dpi: int = 150) -> None:
+    """Write the figure whole or not at all; the suffix of `path` gives the format."""
+    temporary = path.with_name(f".{path.stem}.partial{path.suffix}")
+    try:
+        figure.savefig(temporary, dpi=dpi)
+        temporary.replace(path)
+    finally:
+        temporary.unlink(missing_ok=True)
