@@ -15,6 +15,7 @@ from invdiff.operators.noncartesian import NonCartesianMRI
 from invdiff.operators.nonlinear_blur import NonlinearBlur
 from invdiff.operators.partial_fourier import PhaseConstraint
 from invdiff.operators.phase_retrieval import PhaseRetrieval
+from invdiff.operators.poisson import PoissonDeviance
 from invdiff.operators.real import RealToComplex
 from invdiff.operators.row import row
 from invdiff.operators.stack import stack
@@ -41,6 +42,7 @@ __all__ = [
     "ParallelBeamCT",
     "PhaseConstraint",
     "PhaseRetrieval",
+    "PoissonDeviance",
     "RealToComplex",
     "Transmission",
     "Weighting",
