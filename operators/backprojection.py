@@ -13,6 +13,8 @@ import torch
 from torch import Tensor
 
 from invdiff.operators.ct_geometry import FanGeometry, Geometry
+from invdiff.operators.ct_tables import ray_tables
+from invdiff.operators.kernels.backend import backend
 
 
 def backproject(q: Tensor, geometry: Geometry) -> Tensor:
@@ -21,7 +23,20 @@ def backproject(q: Tensor, geometry: Geometry) -> Tensor:
     Args:
         q: filtered projections, any real dtype.
         geometry: of the scan and of the image.
+
+    On a CPU a compiled kernel runs, but where a gradient is asked for or for half precision.
     """
+    compiled = q.dtype in (torch.float32, torch.float64) and not q.requires_grad
+    if compiled and backend(q.device, ("numba", "torch")) == "numba":
+        from invdiff.operators.kernels import backprojection_numba
+
+        x = backprojection_numba.backproject(q.flatten(0, 1), ray_tables(geometry), geometry.shape)
+        return x.unflatten(0, q.shape[:2])
+    return reference(q, geometry)
+
+
+def reference(q: Tensor, geometry: Geometry) -> Tensor:
+    """`backproject` in plain torch, view by view."""
     rows, columns = (c.to(q) for c in geometry.coordinates())
     y, x = rows[:, None], columns
     out = torch.zeros((*q.shape[:2], len(rows) * len(columns)), dtype=q.dtype, device=q.device)

@@ -31,11 +31,13 @@ class Operator(Movable):
             of them (some coil sees them), or None where that is all of them;
         batch: number of items that the operator's own tensors hold (1: any batch fits).
     `pointwise` says that each entry of y comes from the same entry of x alone: in A @ B, what B does not measure A does
-    not either.
+    not either. `family` is the kind of measurement for which tuned settings are looked up (see `invdiff.tuned`): None
+    where it is of no kind with others, "" where A @ B is of the kind of B, and B @ A too.
     """
 
     linear = False
     pointwise = False
+    family: str | None = None
     sampled: Tensor | None
     support: Tensor | None
 
@@ -68,6 +70,14 @@ class Operator(Movable):
         self._check_batch(x)
         out: Tensor = super().__call__(x)
         return out
+
+    def check_measurement(self, y: Tensor) -> None:
+        """Refuse y of another shape than this operator gives.
+
+        Raises:
+            ValueError: with what was wanted and what came.
+        """
+        check_shape(f"{self.name}: y", y, self.shape_out)
 
     def _check_kind(self, what: str, x: Tensor, wanted: bool | None) -> None:
         if wanted is not None and x.is_complex() != wanted:

@@ -39,6 +39,7 @@ class Projector(LinearOperator):
     float32 or float64. Positions are computed in double precision whatever the operator is moved to.
     """
 
+    family = "ct"
     unit: Tensor
     views: Tensor
     lines: Tensor
@@ -94,8 +95,7 @@ class Projector(LinearOperator):
             raise TypeError(f"{self.name} holds a matrix of {self.unit.dtype}, got {x.dtype}. Move it: op.to(x.dtype).")
         return x.flatten(2).flatten(0, 1).T.contiguous()
 
-    def adjoint(self, y: Tensor) -> Tensor:
-        """A^T y, (B, C, view, bin) to (B, C, H, W): each ray spread over the pixels that it saw; no backprojector."""
+    def check_measurement(self, y: Tensor) -> None:
         views, bins = self.shape_out[-2:]
         if y.shape[-2:] == (bins, views) != (views, bins):
             raise ValueError(f"{self.name}: the sinogram is (bin, view), {bins} x {views}; use y.mT, (view, bin).")
@@ -104,6 +104,11 @@ class Projector(LinearOperator):
                 f"{self.name}: the geometry has {views} views of {bins} bins and the sinogram is {tuple(y.shape)}, "
                 "wanted (B, C, view, bin). Give the operator the angles and bins of this sinogram."
             )
+        super().check_measurement(y)
+
+    def adjoint(self, y: Tensor) -> Tensor:
+        """A^T y, (B, C, view, bin) to (B, C, H, W): each ray spread over the pixels that it saw; no backprojector."""
+        self.check_measurement(y)
         return super().adjoint(y)
 
 

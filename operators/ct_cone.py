@@ -21,7 +21,7 @@ from invdiff.operators.kernels.backend import backend
 from invdiff.operators.kernels.cone_rays import measured, spread
 from invdiff.operators.linear_map import linear_map
 
-OFFERED = ("numba", "torch")
+OFFERED = ("triton", "numba", "torch")
 
 
 class ConeProjector(LinearOperator):
@@ -33,8 +33,8 @@ class ConeProjector(LinearOperator):
         geometry: of the scan.
 
     `support` holds the voxels that a ray of a full turn may see, or None where that is all of them. Volumes and
-    projections are float32 or float64. On a CPU compiled kernels run, the same to the bit for any number of threads; on
-    other devices plain torch does, view by view.
+    projections are float32 or float64. On a CPU compiled kernels run, the same to the bit for any number of threads, on
+    CUDA those of `cone_triton`; on other devices plain torch does, view by view.
     """
 
     unit: Tensor
@@ -48,7 +48,7 @@ class ConeProjector(LinearOperator):
 
     @property
     def kernels(self) -> str:
-        """Which code runs on the operator's device: "numba" or "torch"."""
+        """Which code runs on the operator's device: "numba", "triton" or "torch"."""
         return backend(self.device, OFFERED)
 
     def forward(self, x: Tensor) -> Tensor:
@@ -65,8 +65,7 @@ class ConeProjector(LinearOperator):
         volumes: Tensor = _kernels(y).adjoint(sums, self.rays, self.geometry.shape)
         return volumes[:, None]
 
-    def adjoint(self, y: Tensor) -> Tensor:
-        """A^T y, (B, 1, view, row, bin) to (B, 1, D, H, W): each ray spread over the voxels that it saw."""
+    def check_measurement(self, y: Tensor) -> None:
         if y.ndim != 5 or tuple(y.shape[2:]) != self.shape_out[1:]:
             views, rows, bins = self.shape_out[1:]
             raise ValueError(
@@ -74,6 +73,11 @@ class ConeProjector(LinearOperator):
                 f"{tuple(y.shape)}, wanted (B, 1, view, row, bin). Order their axes so, or give the operator the "
                 "angles, rows and bins of these projections."
             )
+        super().check_measurement(y)
+
+    def adjoint(self, y: Tensor) -> Tensor:
+        """A^T y, (B, 1, view, row, bin) to (B, 1, D, H, W): each ray spread over the voxels that it saw."""
+        self.check_measurement(y)
         return super().adjoint(y)
 
 

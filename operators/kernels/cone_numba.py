@@ -42,8 +42,8 @@ def sweep(along, by_rows, volume, strides, sizes, views, lines, scan, slices, sl
         for r in range(len(lines)):
             cos_t, sin_t = views[v, 0], views[v, 1]
             c, s = cos_t * lines[r, 0] + sin_t * lines[r, 1], sin_t * lines[r, 0] - cos_t * lines[r, 1]
-            down, start, step, _ = entry(c, s, lines[r, 2], scan)
-            if down != by_rows:
+            start, step, weight = entry(c, s, lines[r, 2], scan, by_rows)
+            if weight == 0:
                 continue
             depth, change = depth_of(by_rows, start, step, cos_t, sin_t, scan)
             low, high = crossed(start, step, sizes[0], first, last)

@@ -1,7 +1,7 @@
 """s = sum over volume lines of the value between four voxels: Joseph's projector in three dimensions, in plain torch.
 
-The reference, and what runs on CUDA. One view at a time; memory grows with bins x lines x (rows + slices). On CUDA the
-adjoint adds in any order.
+The reference, and what runs on CUDA without Triton. One view at a time; memory grows with bins x lines x (rows +
+slices). On CUDA the adjoint adds in any order.
 """
 
 from collections.abc import Iterator

@@ -2,9 +2,10 @@
 
 A ray is followed line by line, along rows where it runs more down than across and along columns elsewhere; columns are
 the rows of a transposed copy, so both are one loop. Images have a frame of zeros, hence no border needs a test. The
-adjoint scatters: a thread owns the lines that it writes, so nothing is atomic and the result does not depend on the
-number of threads. Rays come from one place for both directions, `entry` and `crossed`, in double precision; nothing is
-compiled with `fastmath`. Several images are worked eight at a time, packed innermost, so that they share the weights.
+adjoint scatters: a thread owns the lines that it writes, of the image or of the transposed one, so nothing is atomic
+and the result does not depend on the number of threads. Rays come from one place for both directions, `entry` and
+`crossed`, in double precision and for all rays of a view in one vectorised loop; nothing is compiled with `fastmath`.
+Several images are worked eight at a time, packed innermost, so that they share the weights.
 
 Compiled when first used, once per process and precision. numba's cache on disk (beside the source, which may be
 read-only, and blind to changes in imported code) is used only where NUMBA_CACHE_DIR names a folder for it. Threads are
@@ -29,19 +30,23 @@ from invdiff.operators.kernels.threads import share
 Array = NDArray[Any]
 BEFORE, FRAME = 1, 3  # zeros before a line, and in all: the last is for a position that rounds up beyond the frame
 BLOCK_BYTES = 1 << 19  # of image lines followed at a time, which then stay in a core's cache
-LINES = 256  # of a thread at least in the adjoint, where every thread meets every ray
+LINES = 128  # at least in a slice of the adjoint: for each, all rays of one direction are looked at
 JIT: dict[str, Any] = {"nogil": True, "error_model": "numpy", "cache": "NUMBA_CACHE_DIR" in os.environ}
 
 
 @njit(**JIT)
-def entry(c, s, p, scan):  # type: ignore[no-untyped-def]
-    """Whether the ray c x + s y = p goes by rows; its place on line 0, in pixels; step per line; mm per line."""
+def entry(c, s, p, scan, by_rows):  # type: ignore[no-untyped-def]
+    """The ray c x + s y = p by rows, or by columns: place on line 0, in pixels; step per line; mm per line.
+
+    The last is 0, and the others mean nothing, for a ray that goes the other way.
+    """
     top, left, dy, dx = scan[0], scan[1], scan[2], scan[3]
-    if abs(s) * dy <= abs(c) * dx:
-        r = 1 / c
-        return True, ((p - top * s) * r - left) / dx, dy * s * r / dx, dy * abs(r)
-    r = 1 / s
-    return False, (top - (p - left * c) * r) / dy, dx * c * r / dy, dx * abs(r)
+    chosen = (abs(s) * dy <= abs(c) * dx) == by_rows
+    if by_rows:
+        r = 1 / (c if chosen else 1.0)
+        return ((p - top * s) * r - left) / dx, dy * s * r / dx, dy * abs(r) if chosen else 0.0
+    r = 1 / (s if chosen else 1.0)
+    return (top - (p - left * c) * r) / dy, dx * c * r / dy, dx * abs(r) if chosen else 0.0
 
 
 @njit(**JIT)
@@ -56,25 +61,35 @@ def crossed(start, step, length, first, last):  # type: ignore[no-untyped-def]
 
 
 @njit(**JIT)
-def sweep(along, rows, columns, shape, views, lines, scan, rays, lanes, first, last, y, places, work):  # type: ignore[no-untyped-def]
-    """Follow every ray over the lines first <= i < last of its image by `along`, one of the four functions below.
+def meet(view, lines, scan, by_rows, length, first, last, starts, steps, weights, lows, highs):  # type: ignore[no-untyped-def]
+    """`entry` of all rays of a view, and the lines first <= i < last that each crosses: none of the other direction."""
+    for r in range(np.uint32(len(starts))):
+        c = view[0] * lines[0, r] + view[1] * lines[1, r]  # of the angle t - g
+        s = view[1] * lines[0, r] - view[0] * lines[1, r]
+        start, step, weight = entry(c, s, lines[2, r], scan, by_rows)
+        low, high = crossed(start, step, length, first, last)
+        starts[r], steps[r], weights[r] = start, step, weight
+        lows[r], highs[r] = low, high if weight > 0 else low
 
-    rows, columns: framed image and its transpose, flat. y: (view, bin, lanes), flat. places, work: room for `along`.
+
+@njit(**JIT)
+def sweep(along, by_rows, image, sizes, views, lines, scan, rays, lanes, first, last, y, places, work, paths, spans):  # type: ignore[no-untyped-def]
+    """Follow the rays of one direction over the lines first <= i < last by `along`, one of the four functions below.
+
+    image: framed, flat, transposed for rays by columns. sizes: its lines and their length. lines: (3, bins * rays).
+    y: (view, bin, lanes), flat. places, work: room for `along`. paths, spans: room for `meet`, (3, rays), (2, rays).
     """
-    height, width = shape
-    bins = len(lines) // rays
+    count, length = sizes
+    bins, last = lines.shape[1] // rays, min(last, count)
+    starts, steps, weights, lows, highs = paths[0], paths[1], paths[2], spans[0], spans[1]
     for v in range(len(views)):
-        for r in range(len(lines)):
-            c = views[v, 0] * lines[r, 0] + views[v, 1] * lines[r, 1]  # of the angle t - g
-            s = views[v, 1] * lines[r, 0] - views[v, 0] * lines[r, 1]
-            by_rows, start, step, weight = entry(c, s, lines[r, 2], scan)
-            at = (v * bins + r // rays) * lanes
-            if by_rows:
-                low, high = crossed(start, step, width, first, min(last, height))
-                along(rows, width + FRAME, start + BEFORE, step, low, high, weight / rays, y, at, places, work)
-            else:
-                low, high = crossed(start, step, height, first, min(last, width))
-                along(columns, height + FRAME, start + BEFORE, step, low, high, weight / rays, y, at, places, work)
+        view = (views[v, 0], views[v, 1])
+        meet(view, lines, scan, by_rows, length, first, last, starts, steps, weights, lows, highs)
+        for r in range(lines.shape[1]):
+            if lows[r] < highs[r]:
+                at, low, high = (v * bins + r // rays) * lanes, lows[r], highs[r]
+                start = starts[r] + BEFORE
+                along(image, length + FRAME, start, steps[r], low, high, weights[r] / rays, y, at, places, work)
 
 
 @njit(**JIT)
@@ -171,13 +186,11 @@ def _project(x: Array, rays: Rays) -> Array:
     shape, lanes = (x.shape[1], x.shape[2]), _lanes(x)
     images = [_framed(turned, lanes).ravel() for turned in (x, x.swapaxes(1, 2))]
     y = np.zeros((len(rays.views), rays.bins, lanes), x.dtype)
-    block = _block(shape, lanes * x.itemsize)
     along = gather_lanes if lanes > 1 else gather
 
     def some_views(part: slice) -> None:
-        views, out, room = rays.views[part].numpy(), y[part].ravel(), _room(y, block)
-        for first in range(0, max(shape), block):
-            _follow(along, images, shape, views, rays, lanes, first, block, out, room)
+        of_part = rays._replace(views=rays.views[part])
+        _follow(along, images, shape, of_part, lanes, slice(0, sum(shape)), y[part].ravel())
 
     share(some_views, len(rays.views), 1, _steps(rays, shape))
     return np.moveaxis(y[..., : len(x)], -1, 0)
@@ -188,36 +201,31 @@ def _adjoint(y: Array, rays: Rays, shape: tuple[int, int]) -> Array:
     packed = np.zeros((*y.shape[1:], lanes), y.dtype)
     packed[..., : len(y)] = np.moveaxis(y, 0, -1)
     framed = [np.zeros((h, w + FRAME, lanes), y.dtype) for h, w in (shape, shape[::-1])]
-    block = _block(shape, lanes * y.itemsize)
-    views, values, images = rays.views.numpy(), packed.ravel(), [f.ravel() for f in framed]
+    values, images = packed.ravel(), [f.ravel() for f in framed]
     along = scatter_lanes if lanes > 1 else scatter
 
     def some_lines(part: slice) -> None:
-        room = _room(y, block)
-        for first in range(part.start, part.stop, block):
-            count = min(block, part.stop - first)
-            _follow(along, images, shape, views, rays, lanes, first, count, values, room)
+        _follow(along, images, shape, rays, lanes, part, values)
 
-    share(some_lines, max(shape), LINES, _steps(rays, shape))
+    share(some_lines, sum(shape), LINES, _steps(rays, shape))
     rows, columns = (np.moveaxis(f[:, BEFORE : BEFORE - FRAME, : len(y)], -1, 0) for f in framed)
     return rows + columns.swapaxes(1, 2)
 
 
 def _follow(
-    along: Any,
-    images: list[Array],
-    shape: tuple[int, int],
-    views: Array,
-    rays: Rays,
-    lanes: int,
-    first: int,
-    count: int,
-    y: Array,
-    room: tuple[Array, Array],
+    along: Any, images: list[Array], shape: tuple[int, int], rays: Rays, lanes: int, part: slice, y: Array
 ) -> None:
-    """`sweep` over `count` lines from the first."""
-    scan = tuple(rays.scan[:4])
-    sweep(along, *images, shape, views, rays.lines.numpy(), scan, rays.per_bin, lanes, first, first + count, y, *room)
+    """`sweep` over part of the lines: those of the image and, behind them, those of the transposed one."""
+    block = _block(shape, lanes * y.itemsize)
+    places, work = np.empty(block, np.int32), np.empty(block + 4 * LANES, y.dtype)
+    views, lines, scan = rays.views.numpy(), np.ascontiguousarray(rays.lines.numpy().T), tuple(rays.scan[:4])
+    paths, spans = np.empty((3, lines.shape[1])), np.empty((2, lines.shape[1]), np.int64)
+    for by_rows, image, sizes, before in zip((True, False), images, (shape, shape[::-1]), (0, shape[0]), strict=True):
+        stop = min(part.stop - before, sizes[0])
+        for first in range(max(part.start - before, 0), stop, block):
+            last = min(first + block, stop)
+            ways = (views, lines, scan, rays.per_bin, lanes, first, last)
+            sweep(along, by_rows, image, sizes, *ways, y, places, work, paths, spans)
 
 
 def _lanes(x: Array) -> int:
@@ -229,11 +237,6 @@ def _framed(x: Array, lanes: int) -> Array:
     out = np.zeros((x.shape[1], x.shape[2] + FRAME, lanes), x.dtype)
     out[:, BEFORE : BEFORE - FRAME, : len(x)] = np.moveaxis(x, 0, -1)
     return out
-
-
-def _room(like: Array, block: int) -> tuple[Array, Array]:
-    """Places and shares of one ray in one block of lines, and sums behind them."""
-    return np.empty(block, np.int32), np.empty(block + 4 * LANES, like.dtype)
 
 
 def _block(shape: tuple[int, int], pixel_bytes: int) -> int:

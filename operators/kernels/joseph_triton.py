@@ -25,7 +25,7 @@ SLACK = 0.05  # of the distance between two rays: rounding of `ray_at`
 
 
 @triton.jit
-def _lines_crossed(start, step, count, length):  # type: ignore[no-untyped-def]
+def lines_crossed(start, step, count, length):  # type: ignore[no-untyped-def]
     """Range of lines on which some ray of the block is inside the framed image; no exact bounds are needed."""
     steep = tl.abs(step) > 1e-6
     inverse = 1.0 / tl.where(steep, step, 1.0)
@@ -57,7 +57,7 @@ def project_kernel(  # type: ignore[no-untyped-def]
         r = (v * bins + b) * per_bin + q
         first = tl.load(start + r, mask=inside, other=-4.0)
         slope = tl.load(step + r, mask=inside, other=0.0)
-        low, high = _lines_crossed(first, slope, count, length)
+        low, high = lines_crossed(first, slope, count, length)
         line = tl.zeros((BLOCK, LANES), number)
         for i in range(low, high):
             place = first + i * slope
@@ -73,8 +73,8 @@ def project_kernel(  # type: ignore[no-untyped-def]
 
 
 @triton.jit
-def _ray_at(x, y, turn, source, scale, shift, FAN: tl.constexpr, CURVED: tl.constexpr):  # type: ignore[no-untyped-def]
-    """Number, not rounded, of the view's ray that meets the point; `_detector` explains the numbers."""
+def ray_at(x, y, turn, source, scale, shift, FAN: tl.constexpr, CURVED: tl.constexpr):  # type: ignore[no-untyped-def]
+    """Number, not rounded, of the view's ray that meets the point; `detector` explains the numbers."""
     cos, sin = tl.load(turn), tl.load(turn + 1)
     u = x * cos + y * sin
     if FAN:
@@ -102,7 +102,7 @@ def adjoint_kernel(  # type: ignore[no-untyped-def]
 ):  # fmt: skip
     """x[pack, i, j] = what the rays bring that pass within a pixel of j on line i, at most REACH of them per view.
 
-    Programs over blocks of pixels, lines, packs. turns: cos t, sin t of the views. scan: see `_detector`.
+    Programs over blocks of pixels, lines, packs. turns: cos t, sin t of the views. scan: see `detector`.
     """
     i = tl.program_id(1)
     pack = tl.program_id(2).to(tl.int64)
@@ -117,8 +117,8 @@ def adjoint_kernel(  # type: ignore[no-untyped-def]
     total = tl.zeros((BLOCK, LANES), number)
     for v in range(views):
         if tl.load(used + v) != 0:
-            before = _ray_at(at_x - px, at_y - py, turns + 2 * v, source, scale, shift, FAN, CURVED)
-            after = _ray_at(at_x + px, at_y + py, turns + 2 * v, source, scale, shift, FAN, CURVED)
+            before = ray_at(at_x - px, at_y - py, turns + 2 * v, source, scale, shift, FAN, CURVED)
+            after = ray_at(at_x + px, at_y + py, turns + 2 * v, source, scale, shift, FAN, CURVED)
             first = tl.ceil(tl.minimum(before, after) - SLACK).to(tl.int32)
             for k in tl.static_range(REACH):
                 r = first + k
@@ -141,25 +141,25 @@ def project(x: Tensor, rays: Rays) -> Tensor:
     for by_rows, images in ((True, x), (False, x.mT)):
         count, length = images.shape[1:]
         framed = torch.nn.functional.pad(_packed(images), (0, 0, BEFORE, FRAME - BEFORE)).contiguous()
-        table = _table(rays, by_rows, x)
+        paths = table(rays, by_rows, x)
         grid = triton.cdiv(rays.bins, BLOCK), len(rays.views), packs
         sizes = (len(rays.views), rays.bins, rays.per_bin, count, length)
-        _launch(project_kernel, grid, (framed, *table, y, *sizes), {})
+        _launch(project_kernel, grid, (framed, *paths, y, *sizes), {})
     return _unpacked(y, len(x))
 
 
 def adjoint(y: Tensor, rays: Rays, shape: tuple[int, int]) -> Tensor:
     """A^T y, (B, view, bin) to (B, *shape)."""
     packed, turns = _packed(y).contiguous(), rays.views.to(y.dtype)
-    reach = _reach(rays, shape)
+    nearby = reach(rays, shape)
     parts = []
     for by_rows, (count, length) in ((True, shape), (False, shape[::-1])):
         x = y.new_empty(len(packed), count, length, LANES)
-        table, scan = _table(rays, by_rows, y), _detector(rays, by_rows).to(y)
+        paths, scan = table(rays, by_rows, y), detector(rays, by_rows).to(y)
         grid = triton.cdiv(length, BLOCK), count, len(packed)
         sizes = (len(rays.views), rays.bins, rays.per_bin, count, length)
-        kind = {"REACH": reach, "SLACK": SLACK, "FAN": rays.scan[4] > 0, "CURVED": rays.scan[6] > 0}
-        _launch(adjoint_kernel, grid, (packed, *table, turns, scan, x, *sizes), kind)
+        kind = {"REACH": nearby, "SLACK": SLACK, "FAN": rays.scan[4] > 0, "CURVED": rays.scan[6] > 0}
+        _launch(adjoint_kernel, grid, (packed, *paths, turns, scan, x, *sizes), kind)
         parts.append(_unpacked(x, len(y)))
     return parts[0] + parts[1].mT
 
@@ -180,14 +180,14 @@ def _unpacked(x: Tensor, images: int) -> Tensor:
     return x.permute(0, 3, 1, 2).flatten(0, 1)[:images]
 
 
-def _table(rays: Rays, by_rows: bool, like: Tensor) -> tuple[Tensor, ...]:
+def table(rays: Rays, by_rows: bool, like: Tensor) -> tuple[Tensor, ...]:
     """Start (counted from the frame), step and weight of every ray, and which views have rays of this kind."""
     start, step, weight = entries(rays, by_rows)
     used = (weight > 0).any(1).to(torch.int32)
     return (*((t.to(like.dtype)).contiguous() for t in (start + BEFORE, step, weight)), used)
 
 
-def _detector(rays: Rays, by_rows: bool) -> Tensor:
+def detector(rays: Rays, by_rows: bool) -> Tensor:
     """Source distance; rays per unit of s (parallel), of tan g (flat) or g (curved), and number of the ray at 0.
 
     Then x and y of pixel (0, 0), their steps per line and per pixel of a line.
@@ -199,7 +199,7 @@ def _detector(rays: Rays, by_rows: bool) -> Tensor:
     return torch.tensor([source, scale, shift, left, top, *steps], dtype=torch.float64)
 
 
-def _reach(rays: Rays, shape: tuple[int, int]) -> int:
+def reach(rays: Rays, shape: tuple[int, int]) -> int:
     """Most rays of a view that can pass within a pixel of one pixel, along a line.
 
     Rays are nearest to each other at the image's corner nearest to the source, and at the edge of a flat detector.

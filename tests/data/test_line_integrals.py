@@ -5,8 +5,9 @@ import math
 import pytest
 import torch
 
+import invdiff
 from invdiff.data.line_integrals import line_integrals, metal_trace, unharden, water_polynomial
-from invdiff.operators import Identity, Transmission
+from invdiff.operators import Identity, ParallelBeamCT, Transmission
 from invdiff.units import MU_WATER, hu_to_mu, mu_to_hu
 
 
@@ -73,3 +74,29 @@ def test_hounsfield_scale() -> None:
     torch.testing.assert_close(mu_to_hu(hu_to_mu(hu, 0.021), 0.021), hu, rtol=1e-5, atol=1e-2)
     with pytest.raises(ValueError, match="mu_water must be above 0"):
         mu_to_hu(0.0, -0.02)
+
+
+def test_metal_left_out_leaves_the_rest_in_its_place() -> None:
+    """A screw in water that no photon passes: its rays are found in a first image, and interpolated or skipped."""
+    op = ParallelBeamCT([i * math.pi / 90 for i in range(90)], (64, 64))
+    y, x = torch.meshgrid(*op.geometry.coordinates(), indexing="ij")
+    water = (torch.hypot(y, x) < 28) * MU_WATER
+    screw = torch.hypot(y - 9, x - 12) < 2.5
+    truth = torch.where(screw, 2.0, water).float()[None, None]
+    p, variance = line_integrals(Transmission(op, 1e5).simulate(truth), 1e5)
+    first = invdiff.solve(p, op, method="fbp").x
+    trace = metal_trace(op, first, float(hu_to_mu(3000.0)))
+    assert 0.02 < float(trace.float().mean()) < 0.2
+    away = (torch.hypot(y, x) < 26) & (torch.hypot(y - 9, x - 12) > 6)
+    sigma = torch.where(trace, torch.inf, variance.sqrt())
+    images = {
+        "as they are": first,
+        "interpolated": invdiff.solve(p, op, method="fbp", sigma_y=sigma).x,
+        "skipped": invdiff.solve(p, op, method="tv", sigma_y=sigma).x,
+    }
+    off = {
+        name: float((mu_to_hu(x) - mu_to_hu(truth))[0, 0, away].square().mean().sqrt()) for name, x in images.items()
+    }
+    print(off)
+    assert off["interpolated"] < 0.5 * off["as they are"]
+    assert off["skipped"] < 0.5 * off["as they are"]

@@ -9,6 +9,7 @@ import pytest
 import torch
 from torch import Tensor
 
+import invdiff
 from invdiff.data.ellipses import Ellipse, eight_ellipses, ellipse_image, line_integrals, strip_means
 from invdiff.operators import FanBeamCT, ParallelBeamCT
 from invdiff.operators.ct import Projector
@@ -306,6 +307,9 @@ def test_bad_parallel_geometry_has_its_own_sentence(change: dict[str, Any], mess
 @pytest.mark.parametrize(
     ("change", "message"),
     [
+        ({"angles": [0.0, 45.0]}, "look like degrees"),
+        ({"pixel": (1.0, 0.0)}, "pixel is a length in mm and must be positive"),
+        ({"bins": 0}, "bins must be a positive whole number"),
         ({"source_distance": 5.0}, "source lies inside the image"),
         ({"source_distance": 0.0}, "source lies inside the image"),
         ({"detector_distance": -1.0}, "measured from the axis"),
@@ -327,6 +331,10 @@ def test_wrong_sinograms_and_precisions_are_refused() -> None:
         op.adjoint(torch.zeros(1, 1, 11, 5))
     with pytest.raises(ValueError, match="has 5 views of 11 bins and the sinogram is"):
         op.adjoint(torch.zeros(1, 1, 5, 12))
+    with pytest.raises(ValueError, match="has 5 views of 11 bins and the sinogram is"):
+        invdiff.solve(torch.zeros(1, 1, 4, 11), op, method="fbp")
+    with pytest.raises(ValueError, match=r"y takes \(B, 1, 5, 11\), got \(5, 11\)"):
+        invdiff.solve(torch.zeros(5, 11), op, method="fbp")
     with pytest.raises(TypeError, match="float32 or float64, got"):
         op(torch.zeros(1, 1, 9, 7, dtype=torch.float16))
 

@@ -229,6 +229,8 @@ def test_wrong_projections_and_precisions_are_refused() -> None:
     op = cone("ConeBeamCT")
     with pytest.raises(ValueError, match=r"5 views of 3 rows of 9 bins and the projections are \(1, 1, 3, 5, 9\)"):
         op.adjoint(torch.zeros(1, 1, 3, 5, 9))
+    with pytest.raises(ValueError, match="5 views of 3 rows of 9 bins and the projections are"):
+        invdiff.solve(torch.zeros(1, 1, 5, 3, 8), op, method="fbp")
     with pytest.raises(ValueError, match="takes"):
         op(torch.zeros(1, 1, 5, 6, 8))
     with pytest.raises(TypeError, match=r"float32 or float64, got torch\.float16"):

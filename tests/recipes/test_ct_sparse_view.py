@@ -1,7 +1,9 @@
 """The sparse-view CT recipe: what the coarse grid misses counts as noise, and the table says what it measured."""
 
+import importlib
 import importlib.util
 import math
+import sys
 from pathlib import Path
 
 import pytest
@@ -47,10 +49,44 @@ def test_the_table_gives_means_and_spread() -> None:
     assert math.isnan(float(recipe.table({("20 views", "tv"): [(30.0, kinds)]}).splitlines()[1].split()[4]))
 
 
-def test_a_kind_counts_only_where_nothing_else_is_beside_it() -> None:
-    truth = torch.full((1, 1, 12, 12), -1000.0)
-    truth[..., 4:8, 4:8] = 400.0  # 4 pixels have bone alone around them: too few
-    image = truth + 7.0
-    found = recipe.errors(truth, image)
+def test_a_kind_counts_only_where_it_is_solid_and_large_enough() -> None:
+    fine = torch.full((1, 1, 32, 32), -1000.0)
+    fine[..., 8:24, 8:24] = 400.0  # 8 x 8 coarse pixels of bone, of which 6 x 6 have bone alone around them
+    image = avg_pool2d(fine, 2) + 7.0
+    found = recipe.errors(fine, image)
     assert found["air"] == pytest.approx(7.0)
-    assert math.isnan(found["bone"])
+    assert found["bone"] == pytest.approx(7.0)
+    fine[..., 12, 12] = 0.0  # a hole, finer than a coarse pixel, spoils the nine around it
+    assert int(recipe.kinds(fine)["bone"].sum()) == 27
+    assert math.isnan(recipe.errors(fine, image)["bone"])
+
+
+def test_rods_are_where_they_are_measured() -> None:
+    ((fine, pixel),) = recipe.drawn()
+    x = recipe.with_rods(fine, pixel)
+    image = recipe.mu_to_hu(avg_pool2d(x, 2))
+    for error in recipe.rod_errors(fine, pixel, image).values():
+        assert abs(error) < 1e-2  # float32
+    for name, distance in recipe.rods(fine, pixel).items():
+        area = float((distance < recipe.ROD / 2).sum()) * pixel**2
+        assert area == pytest.approx(math.pi * recipe.ROD**2 / 4, rel=0.03)
+        shifted = image.roll(6, -1)  # 17 mm
+        assert abs(recipe.rod_errors(fine, pixel, shifted)[name]) > 20
+    apart = list(recipe.rods(fine, pixel).values())
+    assert min(float((a + b).min()) for i, a in enumerate(apart) for b in apart[:i]) > recipe.ROD
+
+
+@pytest.mark.parametrize(("name", "scans"), [("ct_limited_angle", ["90", "150"]), ("ct_low_dose", ["1000", "100000"])])
+def test_the_other_recipes_run_on_the_drawn_body(
+    name: str, scans: list[str], monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], tmp_path: Path
+) -> None:
+    monkeypatch.syspath_prepend(str(PATH.parent))
+    other = importlib.import_module(name)
+    chosen = [scan for scan in other.SCANS if scan.split()[0] in scans]
+    command = [name, "--scans", *chosen, "--methods", "fbp", "--out", str(tmp_path / "images.png")]
+    monkeypatch.setattr(sys, "argv", command)
+    other.main(other.SCANS, other.__doc__)
+    rows = [line for line in capsys.readouterr().out.splitlines() if " fbp  " in line]
+    worst, best = (float(row.split()[3]) for row in rows)
+    assert best > worst + 2  # dB: more angles, more photons
+    assert (tmp_path / "images.png").stat().st_size > 10_000
