@@ -8,6 +8,8 @@ Source: Heckel and Hand, Deep Decoder, ICLR 2019 (five upsamplings of 128 channe
 Differs: complex images as two output channels; no sigmoid; any size; one network per sample.
 """
 
+from pathlib import Path
+
 from torch import Tensor
 
 from invdiff.networks.deep_decoder import DeepDecoder
@@ -40,6 +42,8 @@ def deep_decoder(
     channels: int = 128,
     stop: str = "never",
     patience: int = 500,
+    checkpoint: str | Path | None = None,
+    warm: str | Path | None = None,
 ) -> Tensor:
     """Reconstruct y (B, *op.shape_out); returns (B, *op.shape_in).
 
@@ -47,6 +51,7 @@ def deep_decoder(
         iterations: Adam steps at most. lr: its rate. channels: of every layer.
         stop: "variance", "running", "discrepancy", "held-out", "never", or several joined by "+".
         patience: iterations without a better score after which a sample ends.
+        checkpoint, warm: files of this fit, to go on from, and of another, to begin with; see `fit_run.Fit`.
     """
     problem = Problem(y, op)
     height, width = op.shape_in[1:]
@@ -54,4 +59,5 @@ def deep_decoder(
     z = fixed_noise(y, noise, channels, net.sizes[0])
     replicas = Replicas(net, noise.generators, y.device)
     rule = stop_rule(stop, y, op, sigma_y, noise, patience)
-    return fit(problem, replicas, z, Fit(iterations, lr), rule, noise=noise, callback=callback)
+    settings = Fit(iterations, lr, checkpoint=checkpoint, warm=warm)
+    return fit(problem, replicas, z, settings, rule, noise=noise, callback=callback)

@@ -8,6 +8,8 @@ Source: Liang et al., Analysis of Deep Image Prior and Exploiting Self-Guidance 
 Differs: z begins as the operator's rough image; a stop rule chooses the iterate.
 """
 
+from pathlib import Path
+
 from torch import Tensor
 
 from invdiff.operators.base import Operator
@@ -43,8 +45,10 @@ def self_guided_dip(
     average: float = 0.01,
     stop: str = "variance",
     patience: int = 500,
-    channels: int = 32,
+    channels: int = 16,
     residual: bool = False,
+    checkpoint: str | Path | None = None,
+    warm: str | Path | None = None,
 ) -> Tensor:
     """Reconstruct y (B, *op.shape_out); returns (B, *op.shape_in).
 
@@ -55,12 +59,23 @@ def self_guided_dip(
         average: forgetting of the exponential average that is returned.
         stop: "variance", "running", "discrepancy", "held-out", "never", or several joined by "+".
         patience: iterations without a better score after which a sample ends.
-        channels: of the U-Net at full resolution, and 2, 4 and 4 times as many below; the paper has 64, for 4 times the
-            work. residual: whether it adds its input.
+        channels: of the U-Net at full resolution, and 2, 4 and 4 times as many below; the paper has 64, for 16 times
+            the work. residual: whether it adds its input.
+        checkpoint, warm: files of this fit, to go on from, and of another, to begin with; see `fit_run.Fit`.
     """
     problem = Problem(y, op)
     net = autoencoder(problem, channels, residual)
     replicas = Replicas(net, noise.generators, y.device)
     rule = stop_rule(stop, y, op, sigma_y, noise, patience)
-    settings = Fit(iterations, lr, lam=alpha, jitter=jitter, draws=draws, input_lr=input_lr, average=average)
+    settings = Fit(
+        iterations,
+        lr,
+        lam=alpha,
+        jitter=jitter,
+        draws=draws,
+        input_lr=input_lr,
+        average=average,
+        checkpoint=checkpoint,
+        warm=warm,
+    )
     return fit(problem, replicas, problem.first(), settings, rule, noise=noise, callback=callback)

@@ -1,29 +1,41 @@
 """uDiG-DIP: a deep image prior whose input is, again and again, the diffusion prior's refinement of its own output.
 
-    for k = 1..K:  theta <- N Adam steps on |A g_theta(z) - y|^2 + lam |g_theta(z) - z|^2
-                   u = g_theta(z) + sigma_k n,  denoised to 0 in a few deterministic steps of the prior
-                   z = argmin |A z - y|^2 + |A|^2 sigma_k^2 |z - u|^2   (hand-over that keeps to the data)
+    for k = 1..K:  u = g_theta(z) + sigma_k n, then down the noise levels a > b > ... > 0 below sigma_k:
+                       x0 = argmin |A x - y|^2 + rho |x - D(u; a)|^2,   u = x0 + b n
+                   z = u
+                   theta <- N Adam steps on |A g_theta(z) - y|^2 + lam |g_theta(z) - z|^2
 
 with sigma_k decreasing. The network holds what the scan says, the prior proposes what images look like, and neither
-has the last word: where the prior does not know the image, g fits the scan all the same.
+has the last word. sigma_1 is the prior's highest level, where nothing of g is left: the first refinement is a run of
+`dds`, and one round is DiG-DIP, whose input is a diffusion reconstruction once. The refinements are draws, and the
+average over iterations comes closer to the truth than any of them.
 
 Source: Liang et al., Sequential Diffusion-Guided Deep Image Prior for Medical Image Reconstruction, ICASSP 2025,
 from its description; the released code stops after one pass and does not run.
-Differs: levels sigma_k spaced geometrically; the hand-over by the operator's prox, where it is linear.
+Differs: levels sigma_k spaced geometrically; where the operator is linear, each estimate of the prior on the way down
+is made to keep to the data, not the last alone, and its noise is fresh (on training slices, 4x MRI, the deterministic
+flow lost 1 to 4 dB in ten rounds); the average is returned.
 """
+
+from collections.abc import Callable
+from itertools import pairwise
+from pathlib import Path
 
 from torch import Tensor
 
 from invdiff.checks import require
+from invdiff.diffusion.schedule import levels
+from invdiff.diffusion.step import renoise
 from invdiff.operators.base import LinearOperator, Operator
 from invdiff.priors.prior import Prior
 from invdiff.random import Noise
 from invdiff.solvers.aseq_dip import autoencoder
-from invdiff.solvers.method import Callback, operator_norm
-from invdiff.solvers.purification import purify
+from invdiff.solvers.method import Callback, data_weight, operator_norm
 from invdiff.solvers.replicas import Replicas
 from invdiff.solvers.stopping import stop_rule
 from invdiff.solvers.untrained import Fit, Problem, fit
+
+TRUSTED = 0.05  # rho = (sigma_y / TRUSTED)^2, as in `dds`
 
 REFERENCE = """@inproceedings{liang2025udigdip,
   title = {Sequential Diffusion-Guided Deep Image Prior For Medical Image Reconstruction},
@@ -41,54 +53,65 @@ def udig_dip(
     noise: Noise,
     callback: Callback,
     sigma_y: Tensor | None = None,
-    rounds: int = 10,
-    every: int = 100,
-    lr: float = 1e-4,
+    rounds: int = 5,
+    every: int = 20,
+    lr: float = 3e-4,
     lam: float = 1.0,
-    sigma_first: float = 0.5,
-    sigma_last: float = 0.05,
-    denoise: int = 5,
+    steps: int = 100,
+    sigma_first: float | None = None,
+    sigma_last: float = 1.0,
+    average: float = 0.02,
     stop: str = "never",
     patience: int = 500,
-    channels: int = 32,
+    channels: int = 16,
     residual: bool = True,
+    checkpoint: str | Path | None = None,
+    warm: str | Path | None = None,
 ) -> Tensor:
     """Reconstruct y (B, *op.shape_out) in the prior's units; returns (B, *op.shape_in).
 
     Args:
-        rounds: refinements K by the prior. every: Adam steps N per round. lr: their rate.
+        rounds: refinements K by the prior; 1 is DiG-DIP. every: Adam steps N per round. lr: their rate.
         lam: weight of the autoencoding term.
-        sigma_first, sigma_last: noise levels of the first and the last refinement.
-        denoise: evaluations of the prior in one refinement; K of these in all.
+        steps: noise levels between the prior's highest and 0, each an evaluation; a refinement passes those below its
+            sigma_k.
+        sigma_first, sigma_last: noise levels of the first and the last refinement; None is the prior's highest.
+        average: forgetting of the exponential average that is returned, 1 for the last iterate.
         stop: "variance", "running", "discrepancy", "held-out", "never", or several joined by "+".
         patience: iterations without a better score after which a sample ends.
-        channels: of the U-Net at full resolution, and 2, 4 and 4 times as many below; the paper has 64, for 4 times the
-            work. residual: whether it adds its input.
+        channels: of the U-Net at full resolution, and 2, 4 and 4 times as many below; the paper has 64, for 16 times
+            the work. residual: whether it adds its input.
+        checkpoint, warm: files of this fit, to go on from, and of another, to begin with; see `fit_run.Fit`.
     """
     require("rounds", rounds, at_least=1)
     require("every", every, at_least=1)
-    require("denoise", denoise, at_least=1)
     require("sigma_last", sigma_last, at_least=prior.sigma_min)
-    require("sigma_first", sigma_first, at_least=sigma_last, at_most=prior.sigma_max)
-    problem, done = Problem(y, op, prior), 0
+    first = prior.sigma_max if sigma_first is None else sigma_first
+    require("sigma_first", first, at_least=sigma_last, at_most=prior.sigma_max)
+    problem, grid = Problem(y, op, prior), levels("karras", steps, prior.sigma_min, prior.sigma_max)
+    settled = _data_step(y, op, sigma_y)
 
-    def refine(output: Tensor) -> Tensor:
-        nonlocal done
-        sigma = sigma_first * (sigma_last / sigma_first) ** (done / max(rounds - 1, 1))
-        done += 1
-        refined = hand_over(purify(prior, problem.image(output), sigma, denoise, noise), y, op, sigma)
-        return problem.output(refined)
+    def refine(output: Tensor, k: int) -> Tensor:
+        sigma = first * (sigma_last / first) ** (k / max(rounds - 1, 1))
+        u = renoise(problem.image(output), sigma, noise)
+        for a, b in pairwise([sigma, *(level for level in grid if level < sigma)]):
+            u = renoise(settled(prior(u, a)), b, noise)
+        return problem.output(u)
 
     net = autoencoder(problem, channels, residual)
     replicas = Replicas(net, noise.generators, y.device)
     rule = stop_rule(stop, y, op, sigma_y, noise, patience)
-    settings = Fit(rounds * every, lr, lam=lam, every=every)
-    z = refine(problem.first())
+    also = (first, sigma_last, float(steps))
+    settings = Fit(
+        rounds * every, lr, lam=lam, every=every, average=average, checkpoint=checkpoint, warm=warm, also=also
+    )
+    z = refine(problem.first(), 0)
     return fit(problem, replicas, z, settings, rule, noise=noise, callback=callback, renew=refine)
 
 
-def hand_over(u: Tensor, y: Tensor, op: Operator, sigma: float) -> Tensor:
-    """The image near u that keeps to the data; u itself behind a non-linear operator."""
+def _data_step(y: Tensor, op: Operator, sigma_y: Tensor | None) -> Callable[[Tensor], Tensor]:
+    """From D(u; sigma) to the image near it that keeps to the data; nothing behind a non-linear operator."""
     if not isinstance(op, LinearOperator):
-        return u
-    return op.prox(u, y, (operator_norm(op) * sigma) ** 2, iterations=10)
+        return lambda x_hat: x_hat
+    rho = operator_norm(op) ** 2 if sigma_y is None else data_weight(op, sigma_y, TRUSTED**2)
+    return lambda x_hat: op.prox(x_hat, y, rho, iterations=5, tol=0.0)

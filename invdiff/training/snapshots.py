@@ -10,8 +10,8 @@ from pathlib import Path
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 
+from invdiff.files import write_whole
 from invdiff.training.ema import PowerEMA
-from invdiff.training.files import write_whole
 from invdiff.training.posthoc import Member, rebuild
 
 

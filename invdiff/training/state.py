@@ -10,7 +10,7 @@ from typing import Any
 
 import torch
 
-from invdiff.training.files import write_whole
+from invdiff.files import write_whole
 from invdiff.training.toml import ConfigError, differences
 
 FORMAT = 2

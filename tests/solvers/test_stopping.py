@@ -50,12 +50,29 @@ def test_variance_rules_take_the_settled_stretch(stop: Stop) -> None:
     assert seen == int(stop.at) + 61, "patience counts from the chosen image"
 
 
+def test_a_rule_waits_half_as_long_as_it_took() -> None:
+    """The run ends at 1.5 times the chosen iteration, where `patience` does not end it before."""
+    path = images([0.5 - 0.0015 * i for i in range(300)] + [0.05] * 40 + [0.5] * 600)
+    stop, hasty = (MovingVariance(window=20, patience=p) for p in (500, 50))
+    seen = run(stop, path)
+    assert 315 <= int(stop.at) <= 345
+    assert seen == int(stop.at) * 3 // 2 + 1
+    assert run(hasty, path) == int(hasty.at) + 51
+
+
+def test_a_young_choice_is_given_time() -> None:
+    path = images([0.05] * 30 + [0.5] * 300)
+    stop = MovingVariance(window=20, patience=500)
+    assert run(stop, path) == int(stop.at) + 101
+
+
 def test_moving_variance_is_that_of_the_window() -> None:
-    path, stop = images([0.3] * 6), MovingVariance(window=4, patience=10)
+    path, stop = images([0.3] * 4 + [3e-4] * 6), MovingVariance(window=4, patience=10)
     scores = [float(stop.look(i, x, x)) for i, x in enumerate(path)]
     assert scores[:3] == [float("inf")] * 3
-    window = torch.stack(path[2:6])
-    assert scores[5] == pytest.approx(float((window - window.mean(0)).square().mean()), rel=1e-5)
+    for last in (5, 9):  # sums that have held larger deviations a thousandfold still tell these
+        window = torch.stack(path[last - 3 : last + 1])
+        assert scores[last] == pytest.approx(float((window - window.mean(0)).square().mean()), rel=1e-4)
 
 
 def test_discrepancy_takes_the_first_image_that_explains_the_data() -> None:

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from invdiff.training.files import write_whole
+from invdiff.files import write_whole
 from invdiff.training.state import read_content, read_state, write_state
 
 CONTENT = {

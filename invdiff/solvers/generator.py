@@ -1,0 +1,37 @@
+"""g(theta_0; z): the hour-glass that a seed stands for, at its first parameters and with its input."""
+
+from torch import Generator, Tensor
+
+from invdiff.networks.generator_blocks import SMALLEST, scales
+from invdiff.networks.hourglass import Hourglass
+from invdiff.operators.base import Operator
+from invdiff.random import Noise, mix
+from invdiff.solvers.replicas import Replicas
+from invdiff.solvers.untrained import Problem, fixed_noise
+
+LATENT = 32
+CHANNELS = (16, 32, 64, 128, 128, 128)
+
+
+def hourglass(channels: int, op: Operator) -> Hourglass:
+    """The generator, as deep as the size of the image allows."""
+    height, width = op.shape_in[1:]
+    return Hourglass(LATENT, channels, CHANNELS[: scales(height, width, len(CHANNELS))])
+
+
+def planted(net: Hourglass, seed: int, y: Tensor, op: Operator) -> tuple[Replicas, Tensor]:
+    """The network and the input that a seed stands for, the same for every item of y.
+
+    The input has the size of the image, or the least that a network this deep can take: a mask found for a larger image
+    makes one that `Problem.image` cuts to size.
+    """
+    replicas = Replicas(net, [Generator().manual_seed(mix(seed, 0)) for _ in y], y.device)
+    least = SMALLEST * net.multiple
+    height, width = (max(n, least) for n in op.shape_in[1:])
+    return replicas, fixed_noise(y, Noise([mix(seed, 3) for _ in y], y.device), LATENT, (height, width))
+
+
+def misfit(replicas: Replicas, z: Tensor, problem: Problem) -> Tensor:
+    """|A g(z) - y|^2 / n, relative to the brightness of the image and to |A|."""
+    output = replicas(z[:, None])[:, 0]
+    return problem.energy(problem.op(problem.image(output)) - problem.y) / output[0].numel()

@@ -1,0 +1,104 @@
+"""uDiG-DIP: refinements by the prior at falling levels, their number and cost, and its one-shot form."""
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from torch import Tensor
+
+import invdiff
+from invdiff.operators import Identity, Inpainting, PhaseRetrieval
+from invdiff.priors import GaussianPrior
+from invdiff.random import streams
+from invdiff.solvers import checkpoint
+
+SIZE = 16
+SETTINGS: dict[str, Any] = {"rounds": 3, "every": 5, "channels": 8, "steps": 6, "sigma_y": 0.02, "seed": 0}
+PIXELS = Inpainting((torch.arange(SIZE**2).view(SIZE, SIZE) % 3 > 0).bool(), (1, SIZE, SIZE))
+
+
+def smooth(count: int) -> Tensor:
+    noise = streams(1, count)[0].like(torch.zeros(count, 1, SIZE + 4, SIZE + 4))
+    return 2 * torch.nn.functional.avg_pool2d(noise, 5, 1)
+
+
+PRIOR = GaussianPrior.fit(smooth(400)[:-1], "stationary")
+TRUTH = smooth(400)[-1:]
+
+
+class Watched:
+    """The prior, with the levels at which it was asked."""
+
+    def __init__(self) -> None:
+        self.levels: list[float] = []
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(PRIOR, name)
+
+    def __call__(self, x: Tensor, sigma: Any) -> Tensor:
+        self.levels.append(float(torch.as_tensor(sigma).flatten()[0]))
+        return PRIOR(x, sigma)
+
+
+def solved(**options: Any) -> invdiff.Result:
+    y = PIXELS.simulate(TRUTH, 0.02, seed=0)
+    return invdiff.solve(y, PIXELS, PRIOR, "udig-dip", **SETTINGS | options)
+
+
+def error(result: invdiff.Result) -> float:
+    return float((result.x - TRUTH).norm() / TRUTH.norm())
+
+
+def test_every_refinement_descends_from_its_level_and_begins_below_the_one_before() -> None:
+    watched = Watched()
+    y = PIXELS.simulate(TRUTH, 0.02, seed=0)
+    result = invdiff.solve(y, PIXELS, watched, "udig-dip", **SETTINGS)  # type: ignore[arg-type]
+    starts = [i for i, (a, b) in enumerate(zip([0.0, *watched.levels], watched.levels, strict=False)) if b > a]
+    assert result.nfe == len(watched.levels)
+    assert len(starts) == SETTINGS["rounds"]
+    assert [watched.levels[i] for i in starts] == pytest.approx([PRIOR.sigma_max, PRIOR.sigma_max**0.5, 1.0], rel=1e-4)
+    assert starts[1] == SETTINGS["steps"], "the first is a whole run"
+
+
+def test_what_is_missing_comes_from_the_prior() -> None:
+    dip = invdiff.solve(
+        PIXELS.simulate(TRUTH, 0.02, seed=0), PIXELS, None, "aseq-dip", sigma_y=0.02, seed=0, iterations=15, channels=8
+    )
+    assert error(solved(steps=30)) < 0.7 * error(dip)
+    with pytest.raises(ValueError, match="needs a prior"):
+        invdiff.solve(TRUTH, Identity((1, SIZE, SIZE)), None, "udig-dip", sigma_y=0.02)
+
+
+def test_one_round_takes_one_reconstruction_as_input() -> None:
+    assert solved(rounds=1, every=10).nfe == SETTINGS["steps"]
+
+
+def test_the_average_of_refinements_is_nearer_than_the_last() -> None:
+    """They are draws around the posterior mean: the mean of several has less of their spread."""
+    many = {"rounds": 12, "sigma_last": PRIOR.sigma_max, "steps": 20}
+    assert error(solved(average=0.02, **many)) < 0.95 * error(solved(average=1.0, **many))
+
+
+def test_it_works_behind_non_linear_operators() -> None:
+    op = PhaseRetrieval((1, SIZE, SIZE))
+    result = invdiff.solve(op.simulate(TRUTH, 0.02, seed=0), op, PRIOR, "udig-dip", **SETTINGS)
+    assert bool(torch.isfinite(result.x).all())
+
+
+def test_a_resumed_fit_goes_on_at_the_level_it_had_reached(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(checkpoint, "SECONDS", 0.0)
+
+    def die(record: dict[str, Any]) -> None:
+        if record["step"] == 7:
+            raise KeyboardInterrupt
+
+    whole, file = solved(), tmp_path / "fit.safetensors"
+    with pytest.raises(KeyboardInterrupt):
+        solved(checkpoint=file, callback=die)
+    assert torch.equal(solved(checkpoint=file).x, whole.x)
+
+
+def test_levels_outside_the_prior_are_refused() -> None:
+    with pytest.raises(ValueError, match="sigma_first"):
+        solved(sigma_first=2 * PRIOR.sigma_max)
