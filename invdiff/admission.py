@@ -1,11 +1,12 @@
 """Everything that `solve` refuses before the first step, each with its own sentence."""
 
+import inspect
+
 import torch
 from torch import Tensor
 
 from invdiff.operators.base import LinearOperator, Operator
 from invdiff.priors.prior import Prior, fits
-from invdiff.shapes import check_shape
 from invdiff.solvers import METHODS
 from invdiff.solvers.method import Method, image_is_complex
 from invdiff.units import Units
@@ -18,6 +19,20 @@ def admit(y: Tensor, op: Operator, prior: Prior | None, method: Method, name: st
         TypeError: not a tensor or operator, wrong dtype, real where complex is needed.
         ValueError: shapes, devices, non-finite or unsampled values, a missing prior, a method that does not fit.
     """
+    agree(y, op, prior)
+    if method.linear and not isinstance(op, LinearOperator):
+        raise ValueError(f"{name} needs a linear operator and {op.name} is not. Use {_non_linear(op)}.")
+    reason = method.fits(op)
+    if reason is not None:
+        raise ValueError(f"{name} does not work behind {op.name}: {reason}")
+    if prior is None and method.prior:
+        raise ValueError(f"{name} needs a prior. Pass prior=invdiff.load_prior('brain-mri'), or use cg, wavelet or tv.")
+    if prior is not None and method.prior:
+        admit_prior(prior, op, y)
+
+
+def agree(y: Tensor, op: Operator, prior: Prior | None) -> None:
+    """Check that y may be a measurement of op, and that all are on one device; errors as for `admit`."""
     if not isinstance(op, Operator):
         raise TypeError(
             f"op must be an invdiff Operator, got {type(op).__name__}. Subclass LinearOperator for your own."
@@ -30,7 +45,7 @@ def admit(y: Tensor, op: Operator, prior: Prior | None, method: Method, name: st
         raise ValueError(
             f"y holds no item: its shape is {tuple(y.shape)}. The batch axis comes first and is 1 or more."
         )
-    check_shape(f"{op.name}: y", y, op.shape_out)
+    op.check_measurement(y)
     if op.complex_out is not None and y.is_complex() != op.complex_out:
         raise TypeError(f"{op.name} measures {_kind(op.complex_out)} data, got y of {y.dtype}.{_layout(y)}")
     if op.batch not in (1, len(y)):
@@ -38,15 +53,12 @@ def admit(y: Tensor, op: Operator, prior: Prior | None, method: Method, name: st
     _devices(y, op, prior)
     _finite(y)
     _unsampled(y, op)
-    if method.linear and not isinstance(op, LinearOperator):
-        raise ValueError(f"{name} needs a linear operator and {op.name} is not. Use {_non_linear(op)}.")
-    reason = method.fits(op)
-    if reason is not None:
-        raise ValueError(f"{name} does not work behind {op.name}: {reason}")
-    if prior is None and method.prior:
-        raise ValueError(f"{name} needs a prior. Pass prior=invdiff.load_prior('brain-mri'), or use cg, wavelet or tv.")
-    if prior is not None and method.prior:
-        _prior(prior, op, y)
+
+
+def needs_noise(method: Method) -> bool:
+    """Whether the method cannot do without sigma_y."""
+    sigma_y = inspect.signature(method.function).parameters.get("sigma_y")
+    return sigma_y is not None and sigma_y.default is inspect.Parameter.empty
 
 
 def _non_linear(op: Operator) -> str:
@@ -75,7 +87,8 @@ def recognise(y: Tensor, op: Operator, prior: Prior, units: Units) -> None:
     check(units.to_prior(mean + op.reference_image(y - op(mean))))
 
 
-def _prior(prior: Prior, op: Operator, y: Tensor) -> None:
+def admit_prior(prior: Prior, op: Operator, y: Tensor) -> None:
+    """Check that the prior is one, and of images such as those behind op; errors as for `admit`."""
     if not callable(prior) or not all(
         hasattr(prior, a) for a in ("shape", "range", "complex", "sigma_min", "sigma_max")
     ):

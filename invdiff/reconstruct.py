@@ -29,6 +29,7 @@ from invdiff.solvers import METHODS
 
 CHI2_LIMITS = (0.5, 2.0)
 WIDTH = max(map(len, METHODS))  # of the names of methods
+AUTO = "auto"  # takes the method that was measured to be the best
 
 
 def add_command(
@@ -50,7 +51,7 @@ def run(parser: argparse.ArgumentParser, options: argparse.Namespace) -> int:
         raise UsageError(f"{out} exists already; give another --out, or --overwrite.")
     check_output(out, geometry, [scan.path], options.overwrite)
     options.prior = options.prior or scan.prior
-    prior = _prior(options) if METHODS[options.method].prior else None
+    prior = _prior(options) if options.method == AUTO or METHODS[options.method].prior else None
     images, facts = [], []
     for i in tqdm(range(scan.shape[0]), unit="slice", disable=None):
         image, found = _slice(scan, i, prior, options, settings)
@@ -77,15 +78,15 @@ def _slice(
         return torch.zeros(scan.shape[1:], dtype=torch.complex64), None
     op, y = item.op.to(options.device), item.y.to(options.device)
     common = {"sigma_y": item.sigma_y if options.sigma is None else options.sigma, "seed": options.seed + i}
-    runs: dict[str, Any] = {"num_samples": options.samples, "select": options.select}
+    runs: dict[str, Any] = {"num_samples": options.samples, "select": options.select, "tuned": not options.untuned}
     result = solve(y, op, prior, options.method, **runs, **common, **settings)
     sigma = float("nan") if result.sigma_y is None else float(result.sigma_y.median())
     print(f"slice {i}: {item.sampling}, sigma {sigma:.3g}, {result.nfe} evaluations, {result.seconds:.1f} s")
     scores = _scores(result, item)
-    _print_scores(options.method, scores)
-    if options.method != scan.baseline:
+    _print_scores(result.method, scores)
+    if result.method != scan.baseline:
         _print_scores(scan.baseline, _scores(solve(y, op, None, scan.baseline, **common), item))
-    found = {"nfe": result.nfe, "seconds": result.seconds, "sampling": item.sampling}
+    found = {"nfe": result.nfe, "seconds": result.seconds, "sampling": item.sampling, "status": result.status}
     return item.image(result.x).cpu(), scores | found
 
 
@@ -118,8 +119,8 @@ def _explain(chi2: float | None) -> str:
 
 
 def _settings(options: argparse.Namespace) -> dict[str, Any]:
-    if options.method not in METHODS:
-        raise UsageError(f"unknown method {options.method!r}.{nearest(options.method, METHODS)}")
+    if options.method not in (*METHODS, AUTO):
+        raise UsageError(f"unknown method {options.method!r}.{nearest(options.method, [*METHODS, AUTO])}")
     if options.select == "misfit" and options.samples == 1:
         raise UsageError("--select misfit keeps the best of several runs, and there is one. Add --samples 4, say.")
     return parse_settings(options.set)
@@ -154,6 +155,7 @@ def _record(scan: Scan, options: argparse.Namespace, facts: list[dict[str, Any]]
         "select": options.select,
         "prior": options.prior if facts and facts[0]["nfe"] else "",
         "sampling": facts[0]["sampling"] if facts else "",
+        "status": facts[0]["status"] if facts else "",
         "seconds": sum(f["seconds"] for f in facts),
         "not_for_diagnosis": True,
         **means,

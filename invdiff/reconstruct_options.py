@@ -10,6 +10,15 @@ from invdiff.prepare_coils import MAPS
 from invdiff.scans import KINDS
 from invdiff.selection import WAYS
 
+EPILOG = """examples:
+  invdiff reconstruct scan.h5 --acceleration 4 --method dds
+  invdiff reconstruct undersampled.h5 --method dds --set steps=50 --samples 4 --out result.h5
+  invdiff reconstruct scan.h5 --mask mask.npy --method tv --out slices.nii.gz --plane axial --spacing 1 1 5
+  invdiff reconstruct kspace.cfl --whiten --coils 8 --method cg --out sense.cfl
+  invdiff reconstruct radial.h5 --gains --spokes 23 --method tv
+  invdiff reconstruct projections.h5 --method fbp --plane axial --out slices/
+"""
+
 
 def make_parser(
     commands: "argparse._SubParsersAction[argparse.ArgumentParser]", common: argparse.ArgumentParser
@@ -24,13 +33,17 @@ def make_parser(
         parents=[common],
         help="reconstruct a file of measurements",
         description=f"Input:\n{listed}\n\nOutput, by the ending of --out: {endings}, or a folder of DICOM files.",
+        epilog=EPILOG,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     parser.add_argument("file", type=Path, help="measurements, told by name and content")
     parser.add_argument("--format", choices=formats, help="what the file is, where name and content do not tell")
-    parser.add_argument("--method", default="sitcom", help="see `invdiff methods` (default sitcom)")
+    parser.add_argument("--method", default="sitcom", help="see `invdiff methods`, or auto (default sitcom)")
     parser.add_argument("--prior", help="packaged name or path of a .safetensors (default: that of the kind of scan)")
     parser.add_argument("--set", action="append", default=[], metavar="OPTION=VALUE", help="an option of the method")
+    parser.add_argument(
+        "--untuned", action="store_true", help="the method's own defaults in the place of the measured settings"
+    )
     parser.add_argument("--sigma", type=float, help="noise, in units of the measurement (default: estimated)")
     parser.add_argument("--samples", type=int, default=1, help="independent runs per slice (default 1)")
     parser.add_argument(

@@ -9,7 +9,8 @@ from typing import Any
 import torch
 from torch import Generator, Tensor
 
-from invdiff.admission import admit, recognise
+from invdiff.admission import admit, needs_noise, recognise
+from invdiff.automatic import choose
 from invdiff.checks import nearest, require
 from invdiff.monitor import Monitor
 from invdiff.operators.base import LinearOperator, Operator
@@ -24,6 +25,8 @@ from invdiff.scaling import find_units, in_prior_units
 from invdiff.selection import check_select, kept_by_misfit, least_misfit, pick
 from invdiff.shapes import norm
 from invdiff.solvers import METHODS, Method
+from invdiff.solvers.checkpoint import check_run
+from invdiff.tuned import Row, lookup
 from invdiff.units import Units
 
 RESERVED = ("y", "op", "prior", "sigma_y", "noise", "callback")
@@ -40,6 +43,8 @@ def solve(
     select: str = "mean",
     seed: int | Generator | None = None,
     scale: str | float | Units = "auto",
+    tuned: bool = True,
+    budget: float | None = None,
     progress: bool | None = None,
     callback: Callable[[dict[str, Any]], None] | None = None,
     **options: Any,
@@ -50,7 +55,8 @@ def solve(
         y: (B, *op.shape_out), in physical units; never changed.
         op: the forward operator A.
         prior: a denoiser (see `invdiff.load_prior`); not needed by the baselines.
-        method: a key of `METHODS`, or a function of the same form as the solvers there.
+        method: a key of `METHODS`, or a function of the same form as the solvers there; "auto" for the one of highest
+            measured PSNR that fits, see `invdiff.automatic`.
         sigma_y: standard deviation of the noise per real component, in the units of y: a number or (B,). None asks the
             operator to estimate it from y. With more axes, one value for every entry of y, broadcastable to it: y and
             A are divided by it, so that every method minimises |(A x - y) / sigma_y|^2; infinite where an entry of y
@@ -62,6 +68,10 @@ def solve(
             has its own stream, so its image does not depend on its batch. The global generator is left alone.
         scale: how physical units become the prior's: "auto" (from the calibration data or the prior's own window), a
             positive number (the physical value of 1 in the prior's units), or a `Units`.
+        tuned: take options that were not passed from the table of measured settings (see `invdiff.tuned`), where it has
+            a row for this method, kind of operator, kind of prior and noise level; which, is in the status. False: the
+            method's own defaults.
+        budget: for method="auto", seconds that the run may be expected to take.
         progress: show a bar; None does so on a terminal only.
         callback: receives a dictionary with step, steps, x (physical units), sigma, misfit after every step.
         options: the method's own, see its docstring.
@@ -79,17 +89,28 @@ def solve(
             Looking costs three evaluations per measurement, for priors with reference statistics, which nfe does not
             count.
     """
+    if method != "auto" and budget is not None:
+        raise ValueError("budget is for method='auto'; a method that is named takes the time it takes.")
+    why = ""
+    if method == "auto":
+        method, why = choose(y, op, prior, sigma_y, budget, num_samples, options)
     chosen, name = _look_up(method)
     resolved = _bind(chosen, name, options)
     require("num_samples", num_samples, at_least=1)
     check_select(select, num_samples)
     admit(y, op, prior, chosen, name)
+    check_run(resolved.get("checkpoint"), seed, 1 if op.batch == 1 else num_samples)
     by_entry = sigma_y if isinstance(sigma_y, Tensor) and sigma_y.ndim > 1 else None
     if by_entry is not None:
         (y, op), sigma_y = whitened(y, op, by_entry), 1.0
         admit(y, op, prior, chosen, name)
     level = _noise_level(y, op, sigma_y, chosen, name)
     units = find_units(y, op, prior if chosen.prior else None, scale)
+    row = None
+    if tuned and METHODS.get(name) is chosen:
+        row = lookup(name, op, prior if chosen.prior else None, None if level is None else level / units.scale)
+    found = {} if row is None else {k: v for k, v in row.options.items() if k in resolved and k not in options}
+    resolved |= found
     if prior is not None and chosen.prior:
         recognise(y, op, prior, units)
     noise, number = streams(seed, len(y), num_samples, y.device)
@@ -126,7 +147,9 @@ def solve(
         + _passed(skipped)
         + kept_by_misfit(kept)
         + _unseen(op)
-        + strange,
+        + strange
+        + _settled(found, row)
+        + why,
         reference=chosen.reference,
         skipped=skipped,
         score=monitor.score(len(y)),
@@ -141,7 +164,7 @@ def _look_up(method: str | Callable[..., Tensor]) -> tuple[Method, str]:
         needs = takes_prior and inspect.signature(method).parameters["prior"].default is inspect.Parameter.empty
         return Method(method, doc, prior=needs), getattr(method, "__name__", "custom")
     if method not in METHODS:
-        raise ValueError(f"unknown method {method!r}.{nearest(str(method), METHODS)}")
+        raise ValueError(f"unknown method {method!r}.{nearest(str(method), [*METHODS, 'auto'])}")
     return METHODS[method], method
 
 
@@ -169,8 +192,7 @@ def _noise_level(y: Tensor, op: Operator, sigma_y: float | Tensor | None, method
             raise ValueError(f"sigma_y must be finite and 0 or more, got {sigma_y}.")
         return level.expand(len(y)).clone()
     estimate = op.estimate_sigma(y)
-    needed = inspect.signature(method.function).parameters.get("sigma_y")
-    if estimate is None and needed is not None and needed.default is inspect.Parameter.empty:
+    if estimate is None and needs_noise(method):
         raise ValueError(
             f"{name} needs sigma_y, the noise standard deviation per real component in the units of y, "
             f"and {op.name} cannot estimate it. Pass sigma_y=..."
@@ -220,6 +242,15 @@ def _strange(prior: Any, x: Tensor) -> str:
     if not report.ok:
         warnings.warn(report.sentence, PriorMismatch, stacklevel=3)
     return f"; {report.sentence}" if report.sentence else ""
+
+
+def _settled(found: dict[str, Any], row: Row | None) -> str:
+    """Which options came from the table."""
+    if row is None or not found:
+        return ""
+    listed = ", ".join(f"{name}={value}" for name, value in found.items())
+    gain = f"{row.score - row.baseline:+.1f} dB in {row.relative_time:g} of the time"
+    return f"; {listed}: as tuned for {row.family} ({gain})"
 
 
 def _unseen(op: Operator) -> str:

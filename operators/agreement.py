@@ -1,4 +1,4 @@
-"""What operators that are combined must agree on: real or complex, and the size of the batch they hold tensors for."""
+"""What operators that are combined agree on: real or complex, the size of the batch they hold tensors for, family."""
 
 from collections.abc import Sequence
 
@@ -29,3 +29,9 @@ def common_batch(formula: str, ops: Sequence[Operator]) -> int:
     if len(sizes) > 1:
         raise ValueError(f"{formula}: operators hold tensors for different batches, {sorted(sizes)}.")
     return sizes.pop() if sizes else 1
+
+
+def common_family(ops: Sequence[Operator]) -> str | None:
+    """The family of all, None where they differ."""
+    families = {op.family for op in ops}
+    return families.pop() if len(families) == 1 else None

@@ -45,6 +45,7 @@ class Blur(LinearOperator):
         1.0
     """
 
+    family = "blur"
     spectrum: Tensor
 
     def __init__(self, kernel: Any, shape: Shape, padding: Padding = "circular") -> None:

@@ -76,6 +76,7 @@ class Composition(Operator):
         self.sampled, self.support = _sampled(left, right), right.support
         self.batch = common_batch(formula, (left, right))
         self.pointwise = left.pointwise and right.pointwise
+        self.family = right.family if left.family == "" else left.family if right.family == "" else None
 
     @property
     def name(self) -> str:
@@ -173,7 +174,7 @@ class Scaled(LinearOperator):
         super().__init__(op.shape_in, op.shape_out, op.complex_in, op.complex_out)
         self.op, self.factor = op, factor if factor.imag else factor.real
         self.sampled, self.batch, self.real_linear, self.pointwise = op.sampled, op.batch, op.real_linear, op.pointwise
-        self.normal_error, self.support = op.normal_error, op.support
+        self.normal_error, self.support, self.family = op.normal_error, op.support, op.family
 
     @property
     def name(self) -> str:

@@ -41,6 +41,8 @@ class Downsampling(LinearOperator):
     Source: Keys, Cubic Convolution Interpolation for Digital Image Processing, 1981, for the bicubic weights.
     """
 
+    family = "super-resolution"
+
     def __init__(self, factor: int, shape: Shape, filter: Filter = "bicubic") -> None:
         if filter not in _REACH:
             raise ValueError(f"Downsampling: filter must be 'bicubic', 'bilinear' or 'box', got {filter!r}.")

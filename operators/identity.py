@@ -18,6 +18,7 @@ class Identity(LinearOperator):
     """
 
     pointwise = True
+    family = ""
 
     def __init__(self, shape: tuple[int, ...]) -> None:
         super().__init__(shape, shape)

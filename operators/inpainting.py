@@ -30,6 +30,7 @@ class Inpainting(LinearOperator):
     """
 
     pointwise = True
+    family = "inpainting"
     sampled: Tensor
 
     def __init__(self, mask: Any, shape: Shape | None = None) -> None:

@@ -56,6 +56,7 @@ class CartesianMRI(LinearOperator):
     Source: Pruessmann et al., SENSE: Sensitivity Encoding for Fast MRI, 1999, for the model with coil maps.
     """
 
+    family = "mri"
     sampled: Tensor
     phased_maps: Tensor
     phased_mask: Tensor

@@ -11,6 +11,7 @@ class RealIsometry(LinearOperator):
     """Real images (B, *shape) to complex ones of the same size, with A^H A = 1; subclasses give A and its adjoint."""
 
     pointwise = real_linear = True
+    family = ""
 
     def __init__(self, shape: tuple[int, ...]) -> None:
         super().__init__(shape, shape, complex_in=False, complex_out=True)

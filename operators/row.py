@@ -9,7 +9,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from invdiff.operators.agreement import common_batch, common_kinds
+from invdiff.operators.agreement import common_batch, common_family, common_kinds
 from invdiff.operators.base import LinearOperator
 
 
@@ -49,7 +49,7 @@ class Row(LinearOperator):
         self.channels = [op.shape_in[0] for op in ops]
         super().__init__((sum(self.channels), *sizes[0]), outputs[0], *common_kinds(formula, ops))
         self.parts: Any = nn.ModuleList(ops)
-        self.formula, self.batch = formula, common_batch(formula, ops)
+        self.formula, self.batch, self.family = formula, common_batch(formula, ops), common_family(ops)
         self.real_linear = any(op.real_linear for op in ops)
         self.sampled, self.support = _either(ops), self._supports(ops)
 

@@ -7,7 +7,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from invdiff.operators.agreement import common_batch, common_kinds
+from invdiff.operators.agreement import common_batch, common_family, common_kinds
 from invdiff.operators.base import LinearOperator, Operator
 
 
@@ -40,7 +40,7 @@ class Stack(Operator):
         sizes = [math.prod(op.shape_out) for op in ops]
         super().__init__(shapes[0], (sum(sizes),), *common_kinds(formula, ops))
         self.parts: Any = nn.ModuleList(ops)
-        self.sizes, self.formula = sizes, formula
+        self.sizes, self.formula, self.family = sizes, formula, common_family(ops)
         self.batch = common_batch(formula, ops)
         if any(op.sampled is not None for op in ops):
             self.sampled = self._flat_masks(ops)

@@ -31,6 +31,7 @@ class Weighting(LinearOperator):
     """
 
     pointwise = True
+    family = ""
     weights: Tensor
 
     def __init__(self, weights: Any, shape: Shape) -> None:

@@ -108,7 +108,8 @@ def test_package_data_covers_the_data_folders() -> None:
     stray = [p for p in (ROOT / "data").rglob("*") if p.is_file() and p.suffix not in (".py", ".pyc")]
     assert {p.parent for p in stray} <= {ROOT / "data" / "weights", ROOT / "data" / "samples"}
     assert set(SETUP["package-data"]["invdiff.data"]) == {"weights/*", "samples/*"}
-    assert (ROOT / "invdiff" / "py.typed").is_file()
+    assert set(SETUP["package-data"]["invdiff"]) == {"py.typed", "tuned.toml"}
+    assert all((ROOT / "invdiff" / name).is_file() for name in SETUP["package-data"]["invdiff"])
 
 
 @pytest.mark.parametrize("name", ["operators", "data"])
@@ -196,7 +197,7 @@ def wheel(tmp_path_factory: pytest.TempPathFactory) -> zipfile.ZipFile:
 
 @pytest.mark.slow
 def test_wheel_holds_every_file(wheel: zipfile.ZipFile) -> None:
-    wanted = {"invdiff/py.typed"}
+    wanted = {"invdiff/py.typed", "invdiff/tuned.toml"}
     for package in SETUP["packages"]:
         folder = ROOT / folder_of(package)
         files = [*folder.glob("*.py"), *folder.glob("weights/*"), *folder.glob("samples/*")]

@@ -32,6 +32,8 @@ class NetworkPrior(Checkable, nn.Module):
     Computation is in float32; `optimized` makes a prior that computes otherwise.
     """
 
+    kind = "network"
+
     def __init__(
         self,
         net: nn.Module,
