@@ -2,8 +2,8 @@
 
     python recipes/compare_methods.py --markdown
 
-The slice is 128x128 with a smooth phase; noise 0.01 per real component, image maximum 1. Every method runs with its
-defaults and is told the noise level; none sees the truth. A dash: the method does not work behind the operator. All
+The slice is 128x128 with a smooth phase; noise 0.01 per real component, image maximum 1. Every method runs as `solve`
+sets it and is told the noise level; none sees the truth. A dash: the method does not work behind the operator. All
 methods take hours, most of them the networks that are fitted to each scan; --methods and --cases name some.
 """
 
