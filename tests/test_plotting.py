@@ -35,6 +35,10 @@ from invdiff.solvers.oes import Mask
 from invdiff.units import identity
 
 
+def test_a_notebook_shows_a_figure_without_pyplot() -> None:
+    assert plot_image(np.eye(4))._repr_png_().startswith(b"\x89PNG")  # type: ignore[attr-defined]
+
+
 def test_a_gallery_shows_each_image_on_its_own_scale(tmp_path: Path) -> None:
     panels = [Panel(f"{i}", np.full((4, 4), 10.0**i, dtype=np.float32), f"caption {i}") for i in range(5)]
     figure = gallery(panels, 3, "title")

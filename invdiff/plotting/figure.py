@@ -1,5 +1,6 @@
 """What every figure starts from: a canvas without a window, one way to draw an image, one way to write a file."""
 
+import io
 from pathlib import Path
 from typing import Any
 
@@ -19,9 +20,18 @@ COLOURS = ("#000000", "#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#5
 MARKERS = ("o", "s", "^", "D", "v", "P", "X", "*")  # of points, so that no colour stands for two
 
 
+class Shown(Figure):
+    """A figure that Jupyter shows at the end of a cell, as it does by itself only after `import matplotlib.pyplot`."""
+
+    def _repr_png_(self) -> bytes:
+        stream = io.BytesIO()
+        self.savefig(stream, format="png")
+        return stream.getvalue()
+
+
 def new_figure(width: float, height: float) -> Figure:
     """An empty figure of this size in inches, which no window and no other figure knows of."""
-    figure = Figure(figsize=(width, height), layout="constrained")
+    figure = Shown(figsize=(width, height), layout="constrained")
     FigureCanvasAgg(figure)
     return figure
 
