@@ -17,9 +17,10 @@ def refuse_nonfinite(values: NDArray[np.generic], path: Path, dataset: str | Non
     bad = ~np.isfinite(values)
     if bad.any():
         first = tuple(int(n) for n in np.argwhere(bad)[0])
+        mend = ", or open it with repair=True (--repair on the command line), which takes such points as not sampled"
         raise DataError(
             f"{int(bad.sum())} of {bad.size} values are NaN, infinite or beyond float32, the first at {first}; "
-            "repair or leave out the slice.",
+            f"leave out the slice{mend if dataset == 'kspace' else ', or mend it'}.",
             path=path,
             dataset=dataset,
             slice=i,

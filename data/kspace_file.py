@@ -19,7 +19,7 @@ from invdiff.data.finite import refuse_nonfinite
 from invdiff.data.geometry import Geometry
 from invdiff.data.guarded import guarded
 from invdiff.data.header import Header, parse_header
-from invdiff.data.stored_mask import infer_mask
+from invdiff.data.stored_mask import gaps, infer_mask
 
 _T = TypeVar("_T")
 
@@ -141,10 +141,13 @@ class KSpaceFile:
         what is not zero in some coil, or everything, as the format has it. Points that were repaired are not sampled.
 
         Raises:
-            DataError: as `kspace`, or the slice is all zero and nothing else tells.
+            DataError: as `kspace`, or the slice is all zero and nothing else tells, or a format in which everything is
+                sampled where no mask is stored, and zeros between what was measured.
         """
         if self.contents.zeros_are_unsampled:
             return self._inferred(i)
+        if self.mask is None:
+            self._refuse_gaps(i)
         mask = torch.ones(self.shape[-1], dtype=torch.bool) if self.mask is None else self.mask
         mask = mask & ~self._padded(i)
         lost = _lost(self._read(self.contents.reader.kspace, i)) if self.repair else np.zeros(1, np.bool_)
@@ -211,6 +214,18 @@ class KSpaceFile:
         except ValueError as error:
             raise DataError(str(error), path=self.path, dataset="kspace", slice=i) from error
 
+    def _refuse_gaps(self, i: int) -> None:
+        """Zeros at the edges pad; whole columns of them, or many points, between measured ones were not measured."""
+        missing = gaps((self._read(self.contents.reader.kspace, i) != 0).any(0))  # what is not finite was measured
+        if missing:
+            raise DataError(
+                f"no mask is stored, and {missing}, so they were not measured. Open with infer_mask=True (on the "
+                "command line --open infer_mask=True) to take the mask from the data, or store one as `mask`.",
+                path=self.path,
+                dataset="kspace",
+                slice=i,
+            )
+
     def _masked(self, kspace: Tensor, i: int) -> Tensor:
         """The sign of a zero can tell what was removed there, so unsampled entries are replaced, not multiplied."""
         if self.mask is None:
@@ -220,7 +235,8 @@ class KSpaceFile:
         if wrong:
             raise DataError(
                 f"{wrong} of {total} values outside the mask ({wrong / total:.1%}) are not zero, so mask and data "
-                "disagree; open with infer_mask=True to take the mask from the data.",
+                "disagree; open with infer_mask=True (--open infer_mask=True on the command line) to take the mask "
+                "from the data.",
                 path=self.path,
                 dataset="kspace",
                 slice=i,

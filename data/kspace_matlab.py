@@ -135,7 +135,7 @@ def _third_axis(path: Path, name: str, stored: tuple[int, ...], axes: MatlabAxes
         return "slices"
     raise DataError(
         f"is {stored}: pass axes='coils' if it is (x, y, coils[, slices]), axes='slices' if it is single-coil "
-        "(x, y, slices[, frames]).",
+        "(x, y, slices[, frames]); on the command line --open axes=coils or --open axes=slices.",
         path=path,
         dataset=name,
     )

@@ -78,7 +78,8 @@ def find_layout(shape: tuple[int, ...], dtype: np.dtype, axes: Axes | None, pair
         if axes is None:
             raise ValueError(
                 f"is 3-D, {shape}, where multi-coil k-space is (slices, coils, h, w); pass axes='slices' if it is "
-                "single-coil (slices, h, w), axes='coils' if it is one slice (coils, h, w)."
+                "single-coil (slices, h, w), axes='coils' if it is one slice (coils, h, w); on the command line --open "
+                "axes=slices or --open axes=coils."
             )
         h, w = spatial[1:]
         full = (spatial[0], 1, h, w) if axes == "slices" else (1, spatial[0], h, w)

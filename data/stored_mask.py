@@ -64,3 +64,24 @@ def infer_mask(kspace: NDArray[np.complexfloating]) -> NDArray[np.bool_]:
     if not points.any():
         raise ValueError("k-space is all zero, so no mask can be inferred from it.")
     return points[0] if (points == points[0]).all() else points
+
+
+SCATTERED = 0.3
+"""Share of zeros between measured points above which they are a pattern; around a disc in its square it is 0.21."""
+
+
+def gaps(points: NDArray[np.bool_]) -> str:
+    """What is missing between the measured points (h, w) of k-space that should be complete; empty where nothing is.
+
+    Columns without any point between columns that have some, or more than `SCATTERED` of the points.
+    """
+    columns = np.flatnonzero(points.any(0))
+    if not len(columns):
+        return ""
+    between = columns[-1] - columns[0] + 1
+    if len(columns) < between:
+        return f"{between - len(columns)} of {between} columns between measured ones are zero"
+    rows = np.flatnonzero(points.any(1))
+    inside = points[rows[0] : rows[-1] + 1, columns[0] : columns[-1] + 1]
+    zeros = 1 - float(inside.mean())
+    return f"{zeros:.0%} of the points between measured ones are zero" if zeros > SCATTERED else ""

@@ -37,10 +37,13 @@ def described_data(path: Path) -> list[Row]:
 def _kspace(path: Path) -> Iterator[Row]:
     file = open_kspace(path)
     slices, coils, height, width = file.shape
-    yield "data", f"{path}: k-space ({file.format}), {slices} slices of {coils} coils, {height} x {width}"
+    yield (
+        "data",
+        f"{path}: k-space ({file.format}), {_count(slices, 'slice')} of {_count(coils, 'coil')}, {height} x {width}",
+    )
     sampled = "full" if file.fully_sampled else "in part"
     if file.mask is not None and not file.fully_sampled:
-        sampled = f"one of {1 / float(file.mask.float().mean()):.2f} (a mask is stored)"
+        sampled = f"one point of {1 / float(file.mask.float().mean()):.2f} (a mask is stored)"
     yield "sampled", sampled
     yield "reference", file.reference_name or "none"
     yield "to use it", f"invdiff reconstruct {path}"
@@ -49,7 +52,7 @@ def _kspace(path: Path) -> Iterator[Row]:
 def _readouts(path: Path) -> Iterator[Row]:
     file = guarded(path, open_readout_file, path)
     slices, coils, lines, samples = file.shape
-    read_outs = f"{slices} slices of {coils} coils, {lines} read-outs of {samples} samples"
+    read_outs = f"{_count(slices, 'slice')} of {_count(coils, 'coil')}, {lines} read-outs of {samples} samples"
     yield "data", f"{path}: samples along a trajectory ({file.format}), {read_outs}"
     reach = np.abs(guarded(path, type(file).trajectory, file, 0)).max((0, 1))
     yield "trajectory", f"reaches {reach[0]:.4g} (rows) and {reach[1]:.4g} (columns) cycles per field of view"
@@ -64,7 +67,10 @@ def _projections(path: Path) -> Iterator[Row]:
     file = open_projections(path)
     slices, views, bins = file.shape
     values = {"counts": "counts of photons", "integrals": "line integrals"}[file.contents.kind]
-    yield "data", f"{path}: projections ({file.format}), {slices} slices of {views} views, {bins} bins; {values}"
+    yield (
+        "data",
+        f"{path}: projections ({file.format}), {_count(slices, 'slice')} of {views} views, {bins} bins; {values}",
+    )
     yield "rays", _rays(file.beam)
     if file.contents.table is not None:
         yield "table", f"moves by {np.ptp(file.contents.table):.4g} mm"
@@ -115,3 +121,7 @@ DATA: dict[str, tuple[Callable[[Path], bool], Callable[[Path], Iterator[Row]]]] 
     "k-space": (_any, _kspace),
     "images": (_any, _images),
 }
+
+
+def _count(n: int, what: str) -> str:
+    return f"{n} {what}" if n == 1 else f"{n} {what}s"

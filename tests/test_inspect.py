@@ -156,7 +156,7 @@ def test_read_outs_are_told_with_their_trajectory(tmp_path: Path, capsys: pytest
     np.savez(tmp_path / "radial.npz", kspace=y, trajectory=k, noise=y[:, 0])
     told = Told(capsys, str(tmp_path / "radial.npz"))
     assert told.status == 0
-    assert "(trajectory), 1 slices of 3 coils, 5 read-outs of 32 samples" in told["data"]
+    assert "(trajectory), 1 slice of 3 coils, 5 read-outs of 32 samples" in told["data"]
     assert told["trajectory"].startswith("reaches 7.608 (rows) and 8 (columns) cycles")
     assert (told["image"], told["beside"]) == ("16 x 16", "noise")
     assert told["to use it"].startswith("invdiff reconstruct")

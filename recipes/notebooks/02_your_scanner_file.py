@@ -213,8 +213,8 @@ else:
 # %% [markdown]
 # ## What a wrong file says
 #
-# Three files as they come: one value is not a number; the mask is not the one of the scan; the axis of the slices is
-# missing, so that six could be slices or coils.
+# Four files as they come: one value is not a number; the mask is not the one of the scan; there is no mask, though
+# three of four columns are empty; the axis of the slices is missing, so that six could be slices or coils.
 
 
 # %%
@@ -229,9 +229,10 @@ damaged = kspace.clone()
 damaged[0, 2, 10, 64] = float("nan")
 write("nan.h5", damaged, mask)
 write("other_mask.h5", kspace, mask.roll(1))
+write("no_mask.h5", kspace)
 write("axes.h5", kspace[0], mask)
 
-for name in ("nan.h5", "other_mask.h5", "axes.h5"):
+for name in ("nan.h5", "other_mask.h5", "no_mask.h5", "axes.h5"):
     invdiff_command(f"reconstruct {name} --method cg")
 
 # %% [markdown]
@@ -239,16 +240,8 @@ for name in ("nan.h5", "other_mask.h5", "axes.h5"):
 
 # %%
 invdiff_command("reconstruct nan.h5 --method cg --repair")
+invdiff_command("reconstruct no_mask.h5 --method cg --open infer_mask=True")
 invdiff_command("reconstruct axes.h5 --method cg --open axes=coils")
-
-# %% [markdown]
-# One mistake is no error: an undersampled file without a mask. Zeros can be values too, so it is taken as it stands,
-# and you must read what is printed: `1.00x (fully sampled)`, and a `chi2` that is too small.
-
-# %%
-write("no_mask.h5", kspace)
-invdiff_command("reconstruct no_mask.h5 --method cg")
-invdiff_command("reconstruct no_mask.h5 --method cg --open infer_mask=True --overwrite")
 
 # %% [markdown]
 # ## The images

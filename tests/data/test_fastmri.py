@@ -306,6 +306,20 @@ def test_masks_of_points_are_read_and_inferred(altered: Altered) -> None:
         assert np.array_equal(found.numpy(), mask)
 
 
+def test_zeros_between_measured_columns_need_a_mask(altered: Altered, sound: Path) -> None:
+    """Undersampled k-space without its mask is not taken for a fully sampled scan; zeros at the edges pad one."""
+    full = kspace_of(sound)
+    lines, scattered, padded = full.copy(), full.copy(), full.copy()
+    lines[..., 5] = 0
+    assert "1 of 21 columns" in str(fault(altered(store("kspace", lines)), "infer_mask=True"))
+    scattered[..., (np.indices((24, 21)).sum(0) % 2).astype(bool)] = 0
+    assert "50% of the points" in str(fault(altered(store("kspace", scattered)), "infer_mask=True"))
+    padded[..., :3] = padded[..., -2:] = padded[..., :4, :] = 0
+    assert bool(open_kspace(altered(store("kspace", padded))).sampling(0).all())
+    columns = open_kspace(altered(store("kspace", lines)), infer_mask=True).sampling(0)
+    assert columns.tolist() == [k != 5 for k in range(21)]
+
+
 def test_negative_zeros_lose_their_sign_where_masked(altered: Altered) -> None:
     mask = np.arange(21) % 2 == 0
 
