@@ -75,6 +75,11 @@ def open_images(
 
 
 def format_of(path: Path) -> str:
+    """The format of a file or folder, a key of FORMATS.
+
+    Raises:
+        DataError: files of several formats, or of none.
+    """
     files = files_under(path)
     found = {ENDINGS[ending(f)] for f in files if ending(f) in ENDINGS} or {"dicom" for f in files if is_dicom(f)}
     if len(found) != 1:

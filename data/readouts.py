@@ -169,6 +169,7 @@ def _check_beside(path: Path, name: str, found: tuple[int, ...], shape: Shape) -
 
 
 def finite(values: NDArray[Any], path: Path, name: str) -> NDArray[Any]:
+    """The values, which must all be finite; a DataError names the first that is not."""
     bad = ~np.isfinite(values)
     if bad.any():
         first = tuple(int(n) for n in np.argwhere(bad)[0])

@@ -26,10 +26,20 @@ EPILOG = """examples:
   invdiff doctor
 """
 
+METHODS_EPILOG = """examples:
+  invdiff methods
+  invdiff reconstruct scan.h5 --method dds
+"""
+PRIORS_EPILOG = """examples:
+  invdiff priors
+  invdiff inspect brain-mri
+  invdiff reconstruct scan.h5 --prior brain-mri-hybrid
+"""
+
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run one command; errors become one sentence on stderr unless --debug asks for the traceback."""
-    parser = _parser()
+    parser = make_parser()
     options = parser.parse_args(arguments)
     if options.threads is not None:
         torch.set_num_threads(options.threads)
@@ -47,7 +57,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return 2 if isinstance(error, UsageError) else 1
 
 
-def _parser() -> argparse.ArgumentParser:
+def make_parser() -> argparse.ArgumentParser:
+    """The parser of `invdiff` with all its commands."""
     common = argparse.ArgumentParser(add_help=False)
     common.add_argument("--seed", type=int, default=0, help="random seed (default 0)")
     common.add_argument("--device", default="cpu", help="cpu, cuda, mps ... (default cpu)")
@@ -70,9 +81,21 @@ def _parser() -> argparse.ArgumentParser:
     inspect_file.add_command(commands, common)
     convert.add_command(commands, common)
     doctor.add_command(commands, common)
-    methods = commands.add_parser("methods", parents=[common], help="list the methods and what they need")
+    methods = commands.add_parser(
+        "methods",
+        parents=[common],
+        help="list the methods and what they need",
+        epilog=METHODS_EPILOG,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
     methods.set_defaults(run=_methods)
-    priors = commands.add_parser("priors", parents=[common], help="list the packaged priors")
+    priors = commands.add_parser(
+        "priors",
+        parents=[common],
+        help="list the packaged priors",
+        epilog=PRIORS_EPILOG,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
     priors.set_defaults(run=_priors)
     return parser
 

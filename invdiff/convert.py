@@ -16,11 +16,23 @@ from invdiff.priors.prior import Prior
 from invdiff.priors.salvage import open_checkpoint
 from invdiff.settings import UsageError, parse_settings
 
+EPILOG = """examples:
+  invdiff convert network-snapshot.pkl mine.safetensors
+  invdiff convert checkpoint.pt mine.safetensors --set channels=complex2 --set percentile=99
+  invdiff convert mine.safetensors half.safetensors --half
+"""
+
 
 def add_command(
     commands: "argparse._SubParsersAction[argparse.ArgumentParser]", common: argparse.ArgumentParser
 ) -> None:
-    parser = commands.add_parser("convert", parents=[common], help="write a checkpoint of another program as a prior")
+    parser = commands.add_parser(
+        "convert",
+        parents=[common],
+        help="write a checkpoint of another program as a prior",
+        epilog=EPILOG,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
     parser.add_argument("old", type=Path, help="checkpoint: .pt, .pth, .ckpt, .bin, .pkl, .safetensors")
     parser.add_argument("new", type=Path, help="NEW.safetensors; NEW.json is written beside it")
     parser.add_argument(

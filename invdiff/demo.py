@@ -25,6 +25,10 @@ METHODS = ("adjoint", "cg", "tv", "wavelet", "dds", "sitcom")
 SAMPLES = {"dds": 4}  # their mean is the image; the others give one
 SIGMA = 0.01  # noise per real component; the image has maximum 1
 COILS, ACS = 8, 12  # receive coils, calibration lines
+EPILOG = """examples:
+  invdiff demo
+  invdiff demo --seed 1 --out figure.png
+"""
 
 
 @dataclass(frozen=True)
@@ -40,7 +44,11 @@ def add_command(
     commands: "argparse._SubParsersAction[argparse.ArgumentParser]", common: argparse.ArgumentParser
 ) -> None:
     parser = commands.add_parser(
-        "demo", parents=[common], help="reconstruct a packaged slice from 4x undersampled multi-coil k-space"
+        "demo",
+        parents=[common],
+        help="reconstruct a packaged slice from 4x undersampled multi-coil k-space",
+        epilog=EPILOG,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     parser.set_defaults(run=run)
 

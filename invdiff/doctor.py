@@ -27,6 +27,11 @@ EXTRAS = {
     "diffusers": "diffusers schedulers: pip install 'invdiff[diffusers]'",
 }
 SIDE = 64  # of the self-test's image
+EPILOG = """examples:
+  invdiff doctor
+  invdiff doctor --device cuda
+  invdiff doctor --threads 1
+"""
 
 
 def add_command(
@@ -37,6 +42,8 @@ def add_command(
         parents=[common],
         help="say what this installation can use, and test it",
         description="Versions, processor, CUDA, kernels, packaged priors, and a self-test. Exit status 1 if it fails.",
+        epilog=EPILOG,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     parser.set_defaults(run=run)
 

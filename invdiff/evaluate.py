@@ -24,6 +24,13 @@ TARGETS: dict[str | None, tuple[str, ...]] = {
 }
 
 
+EPILOG = """examples:
+  invdiff evaluate reconstructions/ multicoil_val/
+  invdiff evaluate reconstructions/file1000001.h5 multicoil_val/file1000001.h5
+  invdiff evaluate reconstructions/ singlecoil_val/ --target rss --out scores.csv
+"""
+
+
 @dataclass(frozen=True)
 class Row:
     """The scores of one volume.
@@ -44,7 +51,13 @@ class Row:
 def add_command(
     commands: "argparse._SubParsersAction[argparse.ArgumentParser]", common: argparse.ArgumentParser
 ) -> None:
-    parser = commands.add_parser("evaluate", parents=[common], help="score reconstructions as fastMRI does")
+    parser = commands.add_parser(
+        "evaluate",
+        parents=[common],
+        help="score reconstructions as fastMRI does",
+        epilog=EPILOG,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
     parser.add_argument("reconstructions", type=Path, help="HDF5 file with `reconstruction`, or a folder of them")
     parser.add_argument("references", type=Path, help="fastMRI file, or the folder of the same names")
     parser.add_argument(

@@ -23,12 +23,24 @@ from invdiff.settings import parse_settings
 from invdiff.training.state import KEYS
 
 WIDTH = 13  # of the left column
+EPILOG = """examples:
+  invdiff inspect scan.h5
+  invdiff inspect dicom_folder/
+  invdiff inspect brain-mri
+  invdiff inspect checkpoint.pt --set channels=complex2
+"""
 
 
 def add_command(
     commands: "argparse._SubParsersAction[argparse.ArgumentParser]", common: argparse.ArgumentParser
 ) -> None:
-    parser = commands.add_parser("inspect", parents=[common], help="say what a prior, checkpoint or data file is")
+    parser = commands.add_parser(
+        "inspect",
+        parents=[common],
+        help="say what a prior, checkpoint or data file is",
+        epilog=EPILOG,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
     parser.add_argument("path", help="file, folder, or name of a packaged prior")
     parser.add_argument(
         "--set", action="append", default=[], metavar="OPTION=VALUE", help="an option of load_prior to try"
