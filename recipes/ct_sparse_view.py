@@ -50,7 +50,7 @@ class Scan(NamedTuple):
 SCANS = {f"{n} views": Scan(n) for n in (8, 20, 60, 120)}
 METHODS: dict[str, dict[str, Any]] = {"fbp": {"window": "shepp-logan"}, "tv": {"iterations": 200}}
 METHODS |= {name: {"steps": 50} for name in ("dds", "diffpir", "dc-pnp")} | {"sitcom": {"solver": "tilt", "steps": 8}}
-METHODS["dip"] = {"iterations": 600, "channels": 32}
+METHODS["dip"] = {"iterations": 600}
 
 
 def main(scans: dict[str, Scan], about: str | None) -> None:

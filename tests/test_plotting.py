@@ -64,6 +64,11 @@ def marks(axis: Axes) -> list[list[float]]:
     return [line.get_xydata().tolist()[0] for line in axis.lines if line.get_marker() == "o"]
 
 
+def test_a_run_that_ended_before_its_first_score_is_drawn(tmp_path: Path) -> None:
+    score = torch.full((4, 1, 1), float("inf"))
+    save_figure(plot_stopping(fitted(score, torch.ones(4, 1, 1))), tmp_path / "out.png", dpi=30)
+
+
 def test_the_chosen_iterate_of_every_run_is_marked(tmp_path: Path) -> None:
     inf, nan = float("inf"), float("nan")
     score = torch.tensor([[[inf, inf]], [[3.0, 2.0]], [[1.0, 4.0]], [[5.0, nan]]])  # two runs, of which one ended

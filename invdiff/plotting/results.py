@@ -155,7 +155,8 @@ def plot_stopping(result: Result) -> Figure:
             (line,) = axis.plot(values.numpy(), color=_colour(run))
             axis.plot(chosen, float(values[chosen]), "o", color=line.get_color(), label=f"iteration {chosen}")
     above.set(ylabel="|A x - y|, units of the prior", yscale="log", title=result.method)
-    positive = bool((scores[scores.isfinite()] > 0).all())
+    judged = scores[scores.isfinite()]
+    positive = bool(len(judged)) and bool((judged > 0).all())
     below.set(xlabel="iteration", ylabel="score of the stop rule", yscale="log" if positive else "linear")
     below.legend(fontsize=8)
     return figure

@@ -30,7 +30,7 @@ SHORT: dict[str, dict[str, Any]] = {
     "dps": {"steps": 60},
     "sitcom": {"steps": 8, "inner": 10, "lr": 0.1},
     "dds": {"steps": 8},
-    "udig-dip": {"rounds": 2, "every": 15, "lr": 1e-2, "channels": 8},
+    "udig-dip": {"rounds": 2, "every": 15, "lr": 1e-2, "channels": 8, "steps": 8},
     "pigdm": {"steps": 30},
     "ddnm": {"steps": 8},
     "ddrm": {"steps": 8},

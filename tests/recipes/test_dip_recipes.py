@@ -1,0 +1,69 @@
+"""Recipes of networks fitted to one scan: they run on what is packaged, and say what the stop rule did."""
+
+import importlib
+import re
+from pathlib import Path
+from types import ModuleType
+from typing import Any
+
+import pytest
+import torch
+
+import invdiff
+from invdiff.operators import Identity
+
+RECIPES = Path(__file__).parents[2] / "recipes"
+SHORT = {"iterations": 4, "channels": 4, "stop": "discrepancy"}
+
+
+@pytest.fixture
+def load(monkeypatch: pytest.MonkeyPatch) -> Any:
+    """A recipe by name; its neighbours are imported as when it is run."""
+    monkeypatch.syspath_prepend(str(RECIPES))
+
+    def module(name: str) -> ModuleType:
+        return importlib.import_module(name)
+
+    return module
+
+
+def rows(text: str) -> dict[str, list[str]]:
+    """Cells of the printed table by method."""
+    cells = [line.strip("| ").split(" | ") for line in text.splitlines() if line.startswith("| ")]
+    return {line[1]: line for line in cells if line[0] not in ("scan",)}
+
+
+@pytest.mark.parametrize("recipe", ["dip_mri", "dip_ct", "dip_denoise"])
+def test_it_runs_without_data_and_prints_its_table(
+    recipe: str, load: Any, monkeypatch: pytest.MonkeyPatch, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    module = load(recipe)
+    monkeypatch.setattr(module, "METHODS", {"tv": {"iterations": 3}, "dip": SHORT})
+    out, scans = tmp_path / "figure.png", ["--scans", "8 coils"] if recipe == "dip_mri" else []
+    module.main(["--methods", "tv", "dip", "--out", str(out), *scans])
+    found = rows(capsys.readouterr().out)
+    assert float(found["dip"][2].split()[0]) > 0, "PSNR"
+    assert re.fullmatch(r"[01] of 1", found["dip"][4])
+    assert found["tv"][3].strip() == "", "methods without a stop rule have no oracle"
+    assert out.stat().st_size > 1000
+
+
+def test_the_oracle_is_the_best_iterate_and_the_rule_is_measured_by_it(load: Any) -> None:
+    runs, truth = load("dip_runs"), torch.zeros(1, 1, 8, 8)
+    path = iter([10.0, 30.0, 29.0, 12.0, 29.6])
+    case = runs.Case("toy", truth + 0.1, Identity((1, 8, 8)), 0.1, truth, lambda x: next(path))
+    found = runs.follow(case, "dip", None, iterations=4, channels=4, stop="never")
+    assert (found.best, found.best_at, found.ran, found.quality) == (30.0, 2, 4, 29.6)
+    assert found.close
+    assert found.share == 2.0
+    worse = runs.Run(found.result, 29.4, 30.0, 2, 4)
+    assert not worse.close
+    cells = rows(runs.row("toy", "dip", [found, worse]))["dip"]
+    assert cells[2:7] == ["29.50 (0.14)", "30.00", "1 of 2", "4", "2.00 (most 2.00)"]
+
+
+def test_a_wrong_prior_costs_the_difference(load: Any) -> None:
+    recipe, runs = load("dip_mri"), load("dip_runs")
+    result = invdiff.solve(torch.ones(1, 1, 8, 8), Identity((1, 8, 8)), None, "tv", sigma_y=0.1, iterations=2)
+    wrong, right = ({("1 coil", "dds"): [runs.Run(result, q, q, 1, 1)]} for q in (27.0, 31.5))
+    assert recipe.losses(wrong, right).splitlines()[-1] == "| 1 coil | dds | 31.50 | 27.00 | 4.50 |"
