@@ -26,13 +26,18 @@ def backproject(q: Tensor, geometry: Geometry) -> Tensor:
 
     On a CPU a compiled kernel runs, but where a gradient is asked for or for half precision.
     """
-    compiled = q.dtype in (torch.float32, torch.float64) and not q.requires_grad
-    if compiled and backend(q.device, ("numba", "torch")) == "numba":
+    if compiled(q):
         from invdiff.operators.kernels import backprojection_numba
 
         x = backprojection_numba.backproject(q.flatten(0, 1), ray_tables(geometry), geometry.shape)
         return x.unflatten(0, q.shape[:2])
     return reference(q, geometry)
+
+
+def compiled(q: Tensor) -> bool:
+    """Whether a compiled kernel backprojects this."""
+    known = q.dtype in (torch.float32, torch.float64) and not q.requires_grad
+    return known and backend(q.device, ("numba", "torch")) == "numba"
 
 
 def reference(q: Tensor, geometry: Geometry) -> Tensor:

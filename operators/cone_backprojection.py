@@ -11,7 +11,9 @@ import torch
 from torch import Tensor
 from torch.nn.functional import pad
 
+from invdiff.operators.backprojection import compiled
 from invdiff.operators.ct_cone_geometry import ConeGeometry
+from invdiff.operators.ct_tables import ray_tables
 
 
 def backproject_cone(q: Tensor, geometry: ConeGeometry) -> Tensor:
@@ -20,7 +22,22 @@ def backproject_cone(q: Tensor, geometry: ConeGeometry) -> Tensor:
     Args:
         q: filtered projections, any real dtype.
         geometry: of the scan and of the volume.
+
+    On a CPU a compiled kernel runs, but where a gradient is asked for or for half precision.
     """
+    if compiled(q):
+        from invdiff.operators.kernels import cone_backprojection_numba
+
+        middle = (geometry.rows - 1) / 2 - geometry.offset[0]
+        levels = float(geometry.heights()[0]), geometry.pixel[0], geometry.row_height, middle
+        plane = ray_tables(geometry.fan)
+        x = cone_backprojection_numba.backproject(q.flatten(0, 1), plane, levels, geometry.shape)
+        return x.unflatten(0, q.shape[:2])
+    return reference(q, geometry)
+
+
+def reference(q: Tensor, geometry: ConeGeometry) -> Tensor:
+    """`backproject_cone` in plain torch, view by view."""
     fan = geometry.fan
     y, x = (c.to(q).flatten() for c in torch.meshgrid(*fan.coordinates(), indexing="ij"))
     z = geometry.heights().to(q)

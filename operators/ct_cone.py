@@ -6,8 +6,6 @@ signs: `ct_cone_geometry`.
 """
 
 from collections.abc import Sequence
-from importlib import import_module
-from types import ModuleType
 from typing import Any
 
 import torch
@@ -17,11 +15,9 @@ from invdiff.operators.base import LinearOperator
 from invdiff.operators.ct_checks import length, pixel_sizes, volume_sizes
 from invdiff.operators.ct_cone_geometry import ConeGeometry
 from invdiff.operators.ct_cone_tables import cone_tables, seen_voxels
-from invdiff.operators.kernels.backend import backend
-from invdiff.operators.kernels.cone_rays import measured, spread
-from invdiff.operators.linear_map import linear_map
-
-OFFERED = ("triton", "numba", "torch")
+from invdiff.operators.kernels import cone_projection, projection
+from invdiff.operators.kernels.cone_rays import ConeRays
+from invdiff.operators.kernels.rays import Rays
 
 
 class ConeProjector(LinearOperator):
@@ -38,32 +34,36 @@ class ConeProjector(LinearOperator):
     """
 
     unit: Tensor
+    views: Tensor
+    lines: Tensor
+    slopes: Tensor
 
     def __init__(self, geometry: ConeGeometry) -> None:
         super().__init__((1, *geometry.shape), (1, geometry.views, geometry.rows, geometry.bins), complex_in=False)
         self.geometry = geometry
-        self.rays = cone_tables(geometry)
-        self.register_buffer("unit", torch.ones(()), persistent=False)  # tells the operator's precision
+        rays = cone_tables(geometry)
+        self.scan, self.per_bin, self.heights = rays.plane.scan, rays.plane.per_bin, rays[2:]
+        # As bit patterns, which no change of precision rounds; `unit` tells the operator's precision instead.
+        for name, table in (("views", rays.plane.views), ("lines", rays.plane.lines), ("slopes", rays.slopes)):
+            self.register_buffer(name, table.view(torch.int64), persistent=False)
+        self.register_buffer("unit", torch.ones(()), persistent=False)
         self.support = seen_voxels(geometry)
+
+    @property
+    def rays(self) -> ConeRays:
+        views, lines, slopes = (table.view(torch.float64) for table in (self.views, self.lines, self.slopes))
+        return ConeRays(Rays(views, lines, self.scan, self.per_bin), slopes, *self.heights)
 
     @property
     def kernels(self) -> str:
         """Which code runs on the operator's device: "numba", "triton" or "torch"."""
-        return backend(self.device, OFFERED)
+        return projection.kernels(self.device, "cone")
 
     def forward(self, x: Tensor) -> Tensor:
-        return linear_map(x, self._project, self._spread)
+        return cone_projection.project(x.flatten(0, 1), self.rays).unflatten(0, x.shape[:2])
 
     def _adjoint(self, y: Tensor) -> Tensor:
-        return linear_map(y, self._spread, self._project)
-
-    def _project(self, x: Tensor) -> Tensor:
-        return measured(_kernels(x).project(x[:, 0], self.rays), self.rays.to(x.device))[:, None]
-
-    def _spread(self, y: Tensor) -> Tensor:
-        sums = spread(y[:, 0], self.rays.to(y.device))
-        volumes: Tensor = _kernels(y).adjoint(sums, self.rays, self.geometry.shape)
-        return volumes[:, None]
+        return cone_projection.adjoint(y.flatten(0, 1), self.rays, self.shape_in[1:]).unflatten(0, y.shape[:2])
 
     def check_measurement(self, y: Tensor) -> None:
         if y.ndim != 5 or tuple(y.shape[2:]) != self.shape_out[1:]:
@@ -142,10 +142,3 @@ class ConeBeamCT(ConeProjector):
             center=center,
         )
         super().__init__(geometry)
-
-
-def _kernels(x: Tensor) -> ModuleType:
-    """The module of kernels for this tensor."""
-    if x.dtype not in (torch.float32, torch.float64):
-        raise TypeError(f"projectors take float32 or float64, got {x.dtype}. Convert with x.float().")
-    return import_module(f"invdiff.operators.kernels.cone_{backend(x.device, OFFERED)}")

@@ -56,7 +56,8 @@ def sweep(along, by_rows, volume, strides, sizes, views, lines, scan, slices, sl
                 if begin < end:
                     base = (i + BEFORE) * strides[0] + j * strides[1]
                     z, slope = number(z + BEFORE), number(slope)
-                    along(volume, base, strides[1], place - number(j), z, slope, begin, end, sums[v, r], column)
+                    f = place - number(j)
+                    along(volume, base, strides[1], number(1) - f, f, z, slope, begin, end, sums[v, r], column)
 
 
 @njit(**JIT)
@@ -68,33 +69,40 @@ def extent(z, slope, begin, end, height):  # type: ignore[no-untyped-def]
 
 
 @njit(**JIT)
-def gather(volume, base, across, f, z, slope, begin, end, sums, column):  # type: ignore[no-untyped-def]
-    """sums[h] += the value between columns `base` and `base + across`, at z + h slope, for begin <= h < end."""
+def gather(volume, base, across, near, far, z, slope, begin, end, sums, column):  # type: ignore[no-untyped-def]
+    """sums[h] += the value between columns `base` and `base + across`, at z + h slope, for begin <= h < end.
+
+    near, far: what the two columns weigh.
+    """
     number = volume.dtype.type
     low, high = extent(z, slope, begin, end, len(column))
-    for k in range(low, high):
-        column[k] = (number(1) - f) * volume[base + k] + f * volume[base + across + k]
-    for h in range(begin, end):
-        place = z + number(h) * slope
-        k = np.int32(place)
-        sums[h] += column[k] + (place - number(k)) * (column[k + 1] - column[k])
+    one, other = volume[base + low : base + high], volume[base + across + low : base + across + high]
+    for k in range(np.uint32(high - low)):  # unsigned: numba tests every other index for being negative
+        column[np.uint32(low) + k] = near * one[k] + far * other[k]
+    for h in range(np.uint32(begin), np.uint32(end)):
+        place = z + number(np.int32(h)) * slope
+        j = np.int32(place)
+        k = np.uint32(j)
+        sums[h] += column[k] + (place - number(j)) * (column[k + np.uint32(1)] - column[k])
 
 
 @njit(**JIT)
-def scatter(volume, base, across, f, z, slope, begin, end, sums, column):  # type: ignore[no-untyped-def]
+def scatter(volume, base, across, near, far, z, slope, begin, end, sums, column):  # type: ignore[no-untyped-def]
     """The transpose of `gather`."""
     number = volume.dtype.type
     low, high = extent(z, slope, begin, end, len(column))
     column[low:high] = 0
-    for h in range(begin, end):
-        place = z + number(h) * slope
-        k = np.int32(place)
-        part = (place - number(k)) * sums[h]
+    for h in range(np.uint32(begin), np.uint32(end)):
+        place = z + number(np.int32(h)) * slope
+        j = np.int32(place)
+        k, part = np.uint32(j), (place - number(j)) * sums[h]
         column[k] += sums[h] - part
-        column[k + 1] += part
-    for k in range(low, high):
-        volume[base + k] += (number(1) - f) * column[k]
-        volume[base + across + k] += f * column[k]
+        column[k + np.uint32(1)] += part
+    one, other = volume[base + low : base + high], volume[base + across + low : base + across + high]
+    for k in range(np.uint32(high - low)):
+        part = column[np.uint32(low) + k]
+        one[k] += near * part
+        other[k] += far * part
 
 
 def project(x: Tensor, rays: ConeRays) -> Tensor:

@@ -7,7 +7,6 @@ ways, for all of them.
 
 from typing import NamedTuple
 
-import torch
 from torch import Tensor
 
 from invdiff.operators.kernels.rays import Entries, Rays, entries
@@ -27,9 +26,8 @@ class ConeRays(NamedTuple):
     bottom: float
     dz: float
 
-    def to(self, device: torch.device) -> "ConeRays":
-        plane = self.plane._replace(views=self.plane.views.to(device), lines=self.plane.lines.to(device))
-        return self._replace(plane=plane, slopes=self.slopes.to(device))
+    def projections(self, volumes: int) -> tuple[int, int, int, int]:
+        return volumes, len(self.plane.views), len(self.slopes) // self.per_row, self.plane.bins
 
 
 def depths(rays: Rays, path: Entries, by_rows: bool) -> tuple[Tensor, Tensor]:

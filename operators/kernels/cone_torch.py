@@ -30,7 +30,6 @@ class Taps(NamedTuple):
 
 def project(x: Tensor, rays: ConeRays) -> Tensor:
     """Sums (B, view, ray, height) of volumes (B, D, H, W)."""
-    rays = rays.to(x.device)
     sums = x.new_zeros(len(x), len(rays.plane.views), len(rays.plane.lines), len(rays.slopes))
     for by_rows in (True, False):
         volume = _lines_first(x, by_rows)
@@ -45,7 +44,6 @@ def project(x: Tensor, rays: ConeRays) -> Tensor:
 
 def adjoint(sums: Tensor, rays: ConeRays, shape: tuple[int, int, int]) -> Tensor:
     """The transpose, to volumes (B, *shape)."""
-    rays = rays.to(sums.device)
     x = sums.new_zeros(len(sums), *shape)
     for by_rows in (True, False):
         volume = torch.zeros_like(_lines_first(x, by_rows), memory_format=torch.contiguous_format)

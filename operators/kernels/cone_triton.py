@@ -152,7 +152,6 @@ def _launch(kernel: Any, grid: tuple[int, int, int], arguments: tuple[Any, ...],
 
 def _tables(rays: ConeRays, by_rows: bool, like: Tensor) -> tuple[Tensor, ...]:
     """Start and step of every ray, its depth and the change of it, which views have such rays, slopes, `_levels`."""
-    rays = rays.to(like.device)
     start, step, _, used = table(rays.plane, by_rows, like)
     far = (t / rays.dz for t in depths(rays.plane, entries(rays.plane, by_rows), by_rows))
     return start, step, *(t.to(like).contiguous() for t in far), used, rays.slopes.to(like), _levels(rays).to(like)

@@ -3,6 +3,7 @@
 import copy
 import math
 import pickle
+from functools import partial
 from typing import Any
 
 import pytest
@@ -13,7 +14,7 @@ import invdiff
 from invdiff.operators import ConeBeamCT, FanBeamCT
 from invdiff.operators.ct_cone import ConeProjector
 from invdiff.operators.ct_cone_geometry import ConeGeometry
-from invdiff.operators.kernels import threads
+from invdiff.operators.kernels import cone_projection, threads
 from invdiff.operators.kernels.backend import using
 from invdiff.operators.projector import of_views
 from tests.operators.balls import Ball, Blob, cone_integrals, volume
@@ -136,7 +137,7 @@ def test_kernels_agree_with_the_reference(name: str) -> None:
 def test_comparison_sees_a_wrong_ray() -> None:
     op = cone("ConeBeamCT")
     other = copy.deepcopy(op)
-    other.rays = op.rays._replace(slopes=1.01 * op.rays.slopes)
+    other.slopes = (1.01 * op.rays.slopes).view(torch.int64)
     x = random(1, *op.shape_in)
     assert relative(other(x), op(x)) > 1e-4
 
@@ -157,6 +158,55 @@ def test_gradients_are_adjoints() -> None:
     y = random(1, *op.shape_out, dtype=torch.float64)
     (gradient,) = torch.autograd.grad((op(x) - y).square().sum() / 2, x)
     torch.testing.assert_close(gradient, op.adjoint(op(x) - y).detach(), rtol=1e-12, atol=1e-12)
+
+
+@pytest.mark.parametrize("name", SCANS)
+def test_torch_operators_keep_their_promises(name: str) -> None:
+    op = cone(name).double()
+    x, y = (random(2, *shape[1:], dtype=torch.float64).requires_grad_() for shape in (op.shape_in, op.shape_out))
+    tables = cone_projection.flat(op.rays)
+    torch.library.opcheck(torch.ops.invdiff.project_cone.default, (x, *tables))
+    torch.library.opcheck(torch.ops.invdiff.project_cone_adjoint.default, (y, *tables, list(op.shape_in[1:])))
+    assert op(x[:, None]).requires_grad
+    assert op.adjoint(y[:, None]).requires_grad
+
+
+def test_gradients_to_second_order() -> None:
+    op = ConeBeamCT(ANGLES[:2], (3, 4, 3), 2, 4, row_height=6.0, **LENGTHS).double()
+    x, y = (random(1, *shape, dtype=torch.float64).requires_grad_() for shape in (op.shape_in, op.shape_out))
+    for call, at in ((op, x), (op.adjoint, y)):
+        assert torch.autograd.gradcheck(call, at)
+        assert torch.autograd.gradgradcheck(call, at)
+    (gradient,) = torch.autograd.grad(op(x).pow(3).sum(), x, create_graph=True)
+    (curvature,) = torch.autograd.grad(gradient, x, torch.ones_like(x))
+    torch.testing.assert_close(curvature, op.adjoint(6 * op(x) * op(torch.ones_like(x))))
+
+
+def test_compiled_code_has_no_breaks() -> None:
+    op = cone("ConeBeamCT")
+    x, y = random(2, *op.shape_in).requires_grad_(), random(2, *op.shape_out)
+    for call, at in ((op, x), (op.adjoint, y)):
+        compiled = torch.compile(call, fullgraph=True, backend="aot_eager")
+        assert torch.equal(compiled(at), call(at))
+    misfit = torch.compile(lambda x: (op(x) - y).square().sum(), fullgraph=True, backend="aot_eager")
+    (found,) = torch.autograd.grad(misfit(x), x)
+    torch.testing.assert_close(found, 2 * op.adjoint(op(x) - y).detach())
+
+
+def test_vmap_is_a_batch() -> None:
+    op = cone("ConeBeamCT")
+    x, y = random(2, 3, *op.shape_in), random(2, 3, *op.shape_out)
+    for call, at in ((op, x), (op.adjoint, y)):
+        wanted = call(at.flatten(0, 1)).unflatten(0, (2, 3))
+        assert torch.equal(torch.func.vmap(call)(at), wanted)
+        assert torch.equal(torch.func.vmap(call, in_dims=1, out_dims=1)(at), wanted)
+    for table in ("views", "lines", "slopes"):
+        with pytest.raises(ValueError, match="not over its geometry"):
+            torch.func.vmap(partial(with_table, op, x[0], table))(getattr(op, table)[None])
+
+
+def with_table(op: ConeProjector, x: Tensor, table: str, value: Tensor) -> Tensor:
+    return torch.func.functional_call(op, {table: value}, x)
 
 
 def test_geometry_keeps_double_precision_wherever_it_goes() -> None:
