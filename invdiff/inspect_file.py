@@ -82,7 +82,25 @@ def _own(name: str | Path, content: dict[str, Any], settings: dict[str, Any]) ->
     yield "file", f"{name}: a prior of ours, kind {content.get('kind', 'network')}"
     yield from _prior(load_prior(name, **settings))
     for key, value in dict(content.get("card", {})).items():
-        yield key.replace("_", " "), str(value)
+        yield from _entry(key.replace("_", " "), value)
+
+
+def _entry(label: str, value: Any) -> Iterator[Row]:
+    """An entry of a card; one of several parts takes a line for each."""
+    if not isinstance(value, Mapping) or not any(isinstance(part, Mapping) for part in value.values()):
+        yield label, _text(value)
+        return
+    for name, part in value.items():
+        yield label, f"{name}: {_text(part)}"
+        label = ""
+
+
+def _text(value: Any) -> str:
+    if isinstance(value, Mapping):
+        return ", ".join(f"{name}={_text(part)}" for name, part in value.items())
+    if isinstance(value, (list, tuple)):
+        return ", ".join(map(_text, value))
+    return f"{value:.6g}" if isinstance(value, float) else str(value)
 
 
 def _checkpoint(path: Path, settings: dict[str, Any]) -> Iterator[Row]:
