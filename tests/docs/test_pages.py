@@ -105,7 +105,8 @@ def test_what_users_are_shown_to_import_is_in_the_reference() -> None:
     blocks = [b for p in pages for b in re.findall(r"^```python\n(.*?)^```", p.read_text("utf8"), re.M | re.S)]
     taken = set().union(*map(imported, [*blocks, *(s.read_text("utf8") for s in tutorials.scripts())]))
     documented = {name for module in MODULES for name, _ in public(module)} | SINGLE
-    assert [f"{m}.{n}" for m, n in sorted(taken) if n not in documented and f"{m}.{n}" not in MODULES] == []
+    callables = {(m, n) for m, n in taken if not n.isupper()}  # constants have no docstring of their own
+    assert [f"{m}.{n}" for m, n in sorted(callables) if n not in documented and f"{m}.{n}" not in MODULES] == []
 
 
 def test_included_links_lead_to_files() -> None:
