@@ -28,7 +28,7 @@ class Reader:
 
     def kspace(self, i: int) -> NDArray[np.complex64]:
         """Slice i as it is stored, (coils, h, w)."""
-        raise NotImplementedError
+        raise NotImplementedError(f"{type(self).__name__} must define kspace(i).")
 
     def reference(self, i: int) -> NDArray[np.float32] | None:
         """Magnitude of slice i, (h', w')."""

@@ -29,7 +29,7 @@ class ProjectionReader:
 
     def projections(self, i: int) -> NDArray[np.float32]:
         """Slice i, (view, bin): counts without dark signal, or line integrals."""
-        raise NotImplementedError
+        raise NotImplementedError(f"{type(self).__name__} must define projections(i).")
 
     def photons(self, i: int) -> Photons | None:
         """Counts of the air scan without dark signal, a number, (bin,) or (view, bin).

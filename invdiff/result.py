@@ -1,7 +1,6 @@
 """What a reconstruction returns: the image, its spread, what it cost, and how well it fits the data."""
 
 import json
-import os
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -11,6 +10,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from invdiff.files import write_whole
 from invdiff.units import Units
 
 
@@ -63,16 +63,15 @@ class Result:
             k: getattr(self, k)
             for k in ("method", "options", "nfe", "vjps", "skipped", "seconds", "seed", "status", "reference")
         }
-        temporary = path.with_name(path.name + ".partial")
-        try:
-            with h5py.File(temporary, "w") as file:
+
+        def write(partial: Path) -> None:
+            with h5py.File(partial, "w") as file:
                 for name, value in arrays.items():
                     if value is not None:
                         file[name] = value.detach().cpu().numpy()
                 file.attrs["record"] = json.dumps(record, default=str)
-            os.replace(temporary, path)
-        finally:
-            temporary.unlink(missing_ok=True)
+
+        write_whole(path, write)
         return path
 
     def plot(self, truth: Tensor | np.ndarray | None = None) -> Any:

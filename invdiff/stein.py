@@ -23,6 +23,7 @@ from torch import Tensor
 
 from invdiff.checks import require
 from invdiff.operators.base import Operator
+from invdiff.priors.gaussian_posterior import real_rows
 from invdiff.priors.prior import Prior
 from invdiff.shapes import check_shape
 
@@ -102,5 +103,4 @@ def _flat(samples: Tensor, scores: Tensor) -> tuple[Tensor, Tensor]:
             f"three samples or more and a score for each are needed; got {tuple(samples.shape)} and "
             f"{tuple(scores.shape)}."
         )
-    x, s = ((torch.view_as_real(t) if t.is_complex() else t).flatten(1).double().cpu() for t in (samples, scores))
-    return x, s
+    return real_rows(samples).double().cpu(), real_rows(scores).double().cpu()

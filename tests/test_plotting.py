@@ -200,3 +200,9 @@ def test_quality_is_drawn_against_evaluations_and_seconds() -> None:
     assert len({(line.get_color(), line.get_marker()) for line in left.lines}) == 2
     with pytest.raises(ValueError, match="no method"):
         plot_quality([])
+
+
+def test_conjugates_that_torch_has_not_worked_out_are_drawn() -> None:
+    image = torch.polar(torch.tensor([[1.0, 0.5]]), torch.tensor([[1.0, 2.0]])).conj()
+    assert image.is_conj()
+    assert float(plot_phase(image).axes[1].images[0].get_array()[0, 0]) == pytest.approx(-1.0)

@@ -6,11 +6,12 @@ from typing import Any
 
 import numpy as np
 import numpy.typing as npt
-import torch
 from matplotlib.axes import Axes
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 from torch import Tensor
+
+from invdiff.files import write_whole
 
 Image = npt.NDArray[np.float32]
 Array = npt.NDArray[Any]
@@ -36,18 +37,28 @@ def new_figure(width: float, height: float) -> Figure:
     return figure
 
 
+def as_array(x: Tensor | npt.ArrayLike) -> Array:
+    """A tensor of any device, or what numpy takes, as an array."""
+    return x.detach().cpu().resolve_conj().resolve_neg().numpy() if isinstance(x, Tensor) else np.asarray(x)
+
+
+def first_of(array: Array, axes: int) -> Array:
+    """The first item, down to so many axes."""
+    while array.ndim > axes:
+        array = array[0]
+    return array
+
+
 def first_image(x: Tensor | npt.ArrayLike) -> Array:
     """The first item and channel of an image, (H, W), real or complex.
 
     Raises:
         ValueError: fewer than two axes.
     """
-    array = x.detach().cpu() if isinstance(x, Tensor) else torch.as_tensor(np.asarray(x))
+    array = as_array(x)
     if array.ndim < 2:
-        raise ValueError(f"an image has two axes or more, (..., H, W); got {tuple(array.shape)}.")
-    while array.ndim > 2:
-        array = array[0]
-    return array.numpy()
+        raise ValueError(f"an image has two axes or more, (..., H, W); got {array.shape}.")
+    return first_of(array, 2)
 
 
 def magnitude(x: Tensor | npt.ArrayLike) -> Image:
@@ -72,9 +83,4 @@ def show(
 
 def save_figure(figure: Figure, path: Path, dpi: int = 150) -> None:
     """Write the figure whole or not at all; the suffix of `path` gives the format."""
-    temporary = path.with_name(f".{path.stem}.partial{path.suffix}")
-    try:
-        figure.savefig(temporary, dpi=dpi)
-        temporary.replace(path)
-    finally:
-        temporary.unlink(missing_ok=True)
+    write_whole(path, lambda partial: figure.savefig(partial, dpi=dpi, format=path.suffix.removeprefix(".") or None))

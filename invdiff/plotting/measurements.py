@@ -2,11 +2,10 @@
 
 import numpy as np
 import numpy.typing as npt
-import torch
 from matplotlib.figure import Figure
 from torch import Tensor
 
-from invdiff.plotting.figure import COLOURS, Array, new_figure, show
+from invdiff.plotting.figure import COLOURS, Array, as_array, first_of, new_figure, show
 
 DECADES = 4  # of k-space shown below its largest value; noise of real scans is mostly within them
 
@@ -17,11 +16,10 @@ def plot_kspace(y: Tensor | npt.ArrayLike, *, title: str = "k-space") -> Figure:
     Args:
         y: (..., coil, H, W) complex, DC at index (H // 2, W // 2); the first item is shown. Zeros are black.
     """
-    array = _array(y)
+    array = as_array(y)
     if array.ndim < 2:
         raise ValueError(f"k-space on a grid has two axes or more, (..., coil, H, W); got {array.shape}.")
-    while array.ndim > 3:
-        array = array[0]
+    array = first_of(array, 3)
     combined = np.sqrt((np.abs(array) ** 2).sum(0)) if array.ndim == 3 else np.abs(array)
     top = float(combined.max())
     decades = np.full(combined.shape, -2.0 * DECADES)  # zeros: below the window, but finite: drawn
@@ -40,13 +38,12 @@ def plot_mask(mask: Tensor | npt.ArrayLike, shape: tuple[int, int] | None = None
     Args:
         mask: (W,), for which `shape` (H, W) is needed, or (..., H, W).
     """
-    array = _array(mask).astype(bool)
+    array = as_array(mask).astype(bool)
     if array.ndim == 1:
         if shape is None:
             raise ValueError(f"a mask of lines, {array.shape}, needs the shape (H, W) of k-space.")
         array = np.broadcast_to(array, shape)
-    while array.ndim > 2:
-        array = array[0]
+    array = first_of(array, 2)
     figure = new_figure(4.0, 4.2)
     axis = figure.subplots()
     share = float(array.mean())
@@ -64,7 +61,7 @@ def plot_trajectory(points: Tensor | npt.ArrayLike, *, title: str = "") -> Figur
     Args:
         points: (read-out, sample, 2) or (sample, 2), in cycles per field of view; the last axis is (row, column).
     """
-    array = _array(points)
+    array = as_array(points)
     if array.shape[-1] != 2 or array.ndim not in (2, 3):
         raise ValueError(f"a trajectory is (read-out, sample, 2) or (sample, 2); got {array.shape}.")
     lines = array[None] if array.ndim == 2 else array
@@ -93,9 +90,7 @@ def plot_sinogram(
         angles: (view,), radians, in the order of the views.
         bin_width: of the detector, mm.
     """
-    array, views = _array(y), np.degrees(_array(angles))
-    while array.ndim > 2:
-        array = array[0]
+    array, views = first_of(as_array(y), 2), np.degrees(as_array(angles))
     if views.shape != array.shape[:1]:
         raise ValueError(f"a sinogram {array.shape} of (view, bin) needs {array.shape[0]} angles, got {views.shape}.")
     half = array.shape[1] * bin_width / 2
@@ -109,11 +104,6 @@ def plot_sinogram(
     axis.set_ylabel("view, degrees", fontsize=8)
     figure.colorbar(drawn, ax=axis).set_label("line integral of the attenuation")
     return figure
-
-
-def _array(values: Tensor | npt.ArrayLike) -> Array:
-    tensor = values.detach().cpu() if isinstance(values, Tensor) else torch.as_tensor(np.asarray(values))
-    return tensor.numpy()
 
 
 def _grid(image: Array) -> tuple[float, float, float, float]:

@@ -2,7 +2,6 @@
 
 import hashlib
 import json
-import os
 from pathlib import Path
 from typing import Any
 
@@ -11,18 +10,21 @@ from safetensors import SafetensorError
 from safetensors.torch import load, save
 from torch import Tensor
 
+from invdiff.files import write_whole
+
 
 def write_pair(path: Path, tensors: dict[str, Tensor], content: dict[str, Any]) -> None:
     """Write both files, each whole or not at all; `sha256` is added to the content."""
     weights = save({name: t.contiguous() for name, t in tensors.items()})
     content = {"format": 1, **content, "sha256": hashlib.sha256(weights).hexdigest()}
-    _write(path.with_suffix(".safetensors"), weights)
+    write_whole(path.with_suffix(".safetensors"), lambda partial: partial.write_bytes(weights))
     write_content(path, content)
 
 
 def write_content(path: Path, content: dict[str, Any]) -> None:
     """Write the JSON part, whole or not at all."""
-    _write(path.with_suffix(".json"), (json.dumps(content, indent=2) + "\n").encode())
+    described = json.dumps(content, indent=2) + "\n"
+    write_whole(path.with_suffix(".json"), lambda partial: partial.write_bytes(described.encode()))
 
 
 def read_content(path: Path) -> dict[str, Any]:
@@ -79,9 +81,3 @@ def from_parts(t: Tensor, axes: int) -> Tensor:
     """The tensor of that many axes that `as_parts` took apart, in single precision at least."""
     wide = t if t.dtype == torch.float64 else t.float()
     return torch.view_as_complex(wide.contiguous()) if t.ndim > axes else wide
-
-
-def _write(path: Path, data: bytes) -> None:
-    temporary = path.with_name(path.name + ".partial")
-    temporary.write_bytes(data)
-    os.replace(temporary, path)

@@ -59,7 +59,8 @@ class Stop:
         return score
 
     def score(self, i: int, x: Tensor, residual: Tensor) -> Tensor:
-        raise NotImplementedError
+        """What is to be least, (B,), inf before any; arguments as of `look`."""
+        raise NotImplementedError(f"{type(self).__name__} must define score(i, x, residual).")
 
     def ended(self, i: int, score: Tensor) -> Tensor:
         wait = (self.at // 2).clamp(min=WAIT).clamp(max=self.patience)
