@@ -25,3 +25,8 @@ def refuse_nonfinite(values: NDArray[np.generic], path: Path, dataset: str | Non
             dataset=dataset,
             slice=i,
         )
+
+
+def nonfinite_points(values: NDArray[np.generic]) -> NDArray[np.bool_]:
+    """Points where any coil of (coils, h, w) is NaN or infinite, (h, w)."""
+    return np.asarray(~np.isfinite(values).all(0))

@@ -10,12 +10,11 @@ from typing import Any, TypeVar
 
 import numpy as np
 import torch
-from numpy.typing import NDArray
 from torch import Tensor
 
 from invdiff.data.contents import Contents
 from invdiff.data.errors import DataError
-from invdiff.data.finite import refuse_nonfinite
+from invdiff.data.finite import nonfinite_points, refuse_nonfinite
 from invdiff.data.geometry import Geometry
 from invdiff.data.guarded import guarded
 from invdiff.data.header import Header, parse_header
@@ -127,12 +126,7 @@ class KSpaceFile:
         Raises:
             DataError: no such slice, NaN or infinite values, non-zero values outside the mask, or damage.
         """
-        self._check_slice(i)
-        values = self._read(self.contents.reader.kspace, i)
-        if self.repair:
-            values[:, _lost(values)] = 0
-        refuse_nonfinite(values, self.path, "kspace", i)
-        return self._masked(torch.from_numpy(values), i)
+        return self._loaded(i)[0]
 
     def sampling(self, i: int) -> Tensor:
         """What was measured of slice i, bool (w,) or (h, w).
@@ -146,12 +140,16 @@ class KSpaceFile:
         """
         if self.contents.zeros_are_unsampled:
             return self._inferred(i)
+        padding = self._padding()
+        if self.mask is not None and not self.repair and not bool(padding.any()):
+            return self.mask
+        kspace, lost = self._loaded(i)
+        points = (kspace != 0).any(0)
         if self.mask is None:
-            self._refuse_gaps(i)
+            self._refuse_gaps(points | lost, i)
         mask = torch.ones(self.shape[-1], dtype=torch.bool) if self.mask is None else self.mask
-        mask = mask & ~self._padded(i)
-        lost = _lost(self._read(self.contents.reader.kspace, i)) if self.repair else np.zeros(1, np.bool_)
-        return mask & ~torch.from_numpy(lost) if lost.any() else mask
+        mask = mask & ~(padding & ~points.any(0))
+        return mask & ~lost if bool(lost.any()) else mask
 
     def status(self, i: int) -> str:
         """'empty' for a slice of zeros, 'ok' otherwise."""
@@ -195,16 +193,24 @@ class KSpaceFile:
         if not 0 <= i < self.n_slices:
             raise DataError(f"slice {i} does not exist; there are {self.n_slices}, from 0.", path=self.path)
 
-    def _padded(self, i: int) -> Tensor:
-        """Columns outside the limits in the header that are empty, (w,)."""
+    def _loaded(self, i: int) -> tuple[Tensor, Tensor]:
+        """`kspace` of slice i, and which of its points (h, w) were repaired."""
+        self._check_slice(i)
+        values = self._read(self.contents.reader.kspace, i)
+        lost = nonfinite_points(values) if self.repair else np.zeros(values.shape[1:], np.bool_)
+        if lost.any():
+            values[:, lost] = 0
+        refuse_nonfinite(values, self.path, "kspace", i)
+        return self._masked(torch.from_numpy(values), i), torch.from_numpy(lost)
+
+    def _padding(self) -> Tensor:
+        """Columns outside the limits in the header, (w,); none where that would be all."""
         header = self.facts
         column = torch.arange(self.shape[-1])
         if header is None or header.padding is None:
             return column < 0
         padded = (column < header.padding[0]) | (column >= header.padding[1])
-        if not bool(padded.any()) or bool(padded.all()):
-            return column < 0
-        return padded & ~(self.kspace(i) != 0).flatten(0, 1).any(0)
+        return column < 0 if bool(padded.all()) else padded
 
     def _inferred(self, i: int) -> Tensor:
         try:
@@ -214,9 +220,9 @@ class KSpaceFile:
         except ValueError as error:
             raise DataError(str(error), path=self.path, dataset="kspace", slice=i) from error
 
-    def _refuse_gaps(self, i: int) -> None:
+    def _refuse_gaps(self, points: Tensor, i: int) -> None:
         """Zeros at the edges pad; whole columns of them, or many points, between measured ones were not measured."""
-        missing = gaps((self._read(self.contents.reader.kspace, i) != 0).any(0))  # what is not finite was measured
+        missing = gaps(points.numpy())
         if missing:
             raise DataError(
                 f"no mask is stored, and {missing}, so they were not measured. Open with infer_mask=True (on the "
@@ -242,8 +248,3 @@ class KSpaceFile:
                 slice=i,
             )
         return torch.where(self.mask, kspace, torch.zeros_like(kspace))
-
-
-def _lost(values: NDArray[np.complexfloating]) -> NDArray[np.bool_]:
-    """Points where any coil of (coils, h, w) is NaN or infinite."""
-    return np.asarray(~np.isfinite(values).all(0))

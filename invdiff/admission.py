@@ -20,15 +20,23 @@ def admit(y: Tensor, op: Operator, prior: Prior | None, method: Method, name: st
         ValueError: shapes, devices, non-finite or unsampled values, a missing prior, a method that does not fit.
     """
     agree(y, op, prior)
-    if method.linear and not isinstance(op, LinearOperator):
-        raise ValueError(f"{name} needs a linear operator and {op.name} is not. Use {_non_linear(op)}.")
-    reason = method.fits(op)
+    reason = unfit(op, prior, method, name)
     if reason is not None:
-        raise ValueError(f"{name} does not work behind {op.name}: {reason}")
-    if prior is None and method.prior:
-        raise ValueError(f"{name} needs a prior. Pass prior=invdiff.load_prior('brain-mri'), or use cg, wavelet or tv.")
+        raise ValueError(reason)
     if prior is not None and method.prior:
         admit_prior(prior, op, y)
+
+
+def unfit(op: Operator, prior: Prior | None, method: Method, name: str) -> str | None:
+    """Why the method cannot be used behind op, or without a prior; None where it can."""
+    if method.linear and not isinstance(op, LinearOperator):
+        return f"{name} needs a linear operator and {op.name} is not. Use {_non_linear(op)}."
+    reason = method.fits(op)
+    if reason is not None:
+        return f"{name} does not work behind {op.name}: {reason}"
+    if prior is None and method.prior:
+        return f"{name} needs a prior. Pass prior=invdiff.load_prior('brain-mri'), or use cg, wavelet or tv."
+    return None
 
 
 def agree(y: Tensor, op: Operator, prior: Prior | None) -> None:

@@ -13,9 +13,9 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from invdiff.admission import admit, admit_prior, agree, needs_noise
+from invdiff.admission import admit_prior, agree, needs_noise, unfit
 from invdiff.checks import require
-from invdiff.operators.base import LinearOperator, Operator
+from invdiff.operators.base import Operator
 from invdiff.priors.prior import Prior
 from invdiff.solvers import METHODS
 from invdiff.tuned import Row, kind_of, packaged, work
@@ -80,30 +80,20 @@ def _measured(op: Operator, prior: Prior | None) -> list[Row]:
 
 def _known(op: Operator, prior: Prior | None) -> list[str]:
     """Names of all methods that could be asked for."""
-    linear = isinstance(op, LinearOperator)
-    return [
-        name
-        for name, method in METHODS.items()
-        if (linear or not method.linear) and (prior is not None or not method.prior) and method.fits(op) is None
-    ]
+    return [name for name, method in METHODS.items() if unfit(op, prior, method, name) is None]
 
 
 def _admitted(
     rows: list[Row], y: Tensor, op: Operator, prior: Prior | None, sigma_y: float | Tensor | None
 ) -> list[Row]:
     """Those whose method fits, in the same order; raises what the first says where none does."""
-    fitting, refusals = [], []
     blind = sigma_y is None and op.estimate_sigma(y) is None
-    for row in rows:
-        method = METHODS[row.method]
-        try:
-            admit(y, op, prior if method.prior else None, method, row.method)
-        except (TypeError, ValueError) as refusal:
-            refusals.append(refusal)
-        else:
-            fitting += [] if blind and needs_noise(method) else [row]
+    reasons = [unfit(op, prior, METHODS[row.method], row.method) for row in rows]
+    fitting = [row for row, reason in zip(rows, reasons, strict=True) if reason is None]
+    fitting = [row for row in fitting if not (blind and needs_noise(METHODS[row.method]))]
     if not fitting:
-        raise refusals[0] if refusals else ValueError("every method that was measured needs sigma_y. Pass sigma_y=...")
+        first = next((reason for reason in reasons if reason is not None), None)
+        raise ValueError(first or "every method that was measured needs sigma_y. Pass sigma_y=...")
     return fitting
 
 
