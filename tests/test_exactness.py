@@ -11,7 +11,6 @@ SITCOM find its mean, not its spread.
 
 import importlib
 import importlib.util
-from pathlib import Path
 from types import ModuleType
 from typing import Any
 
@@ -20,19 +19,14 @@ import torch
 from torch import Tensor
 
 from invdiff.exactness import diagonal_posterior, exactness
+from tests.recipes.loading import recipe as loaded
 
 SAMPLES = 32
 
 
 @pytest.fixture(scope="module")
 def recipe() -> ModuleType:
-    path = Path(__file__).parents[1] / "recipes" / "gaussian_posterior.py"
-    spec = importlib.util.spec_from_file_location("gaussian_posterior", path)
-    assert spec is not None
-    assert spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
+    return loaded("gaussian_posterior")
 
 
 LIMITS: dict[str, tuple[dict[str, Any], float, float, tuple[float, float], tuple[float, float]]] = {

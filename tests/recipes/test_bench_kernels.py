@@ -1,21 +1,18 @@
 """The benchmark of the kernels runs where there is no device, and counts the bytes that its tensors hold."""
 
-import importlib
 import sys
 from argparse import Namespace
-from pathlib import Path
 from types import ModuleType
 
 import pytest
 import torch
 
-RECIPES = Path(__file__).parents[2] / "recipes"
+from tests.recipes.loading import recipe as loaded
 
 
 @pytest.fixture
-def recipe(monkeypatch: pytest.MonkeyPatch) -> ModuleType:
-    monkeypatch.syspath_prepend(str(RECIPES))  # it imports its neighbour
-    return importlib.import_module("bench_kernels")
+def recipe() -> ModuleType:
+    return loaded("bench_kernels")
 
 
 def test_bytes_are_those_of_the_tensors(recipe: ModuleType) -> None:

@@ -1,6 +1,5 @@
 """The accuracy table holds at a small size, and sees a coarser model, a shifted sinogram and a wrong transpose."""
 
-import importlib
 from types import ModuleType
 
 import pytest
@@ -8,13 +7,12 @@ import torch
 from torch import Tensor
 
 from invdiff.operators import ParallelBeamCT
-from tests.recipes.test_bench_kernels import RECIPES
+from tests.recipes.loading import recipe as loaded
 
 
 @pytest.fixture
-def recipe(monkeypatch: pytest.MonkeyPatch) -> ModuleType:
-    monkeypatch.syspath_prepend(str(RECIPES))
-    return importlib.import_module("ct_accuracy")
+def recipe() -> ModuleType:
+    return loaded("ct_accuracy")
 
 
 def test_errors_of_a_small_image(recipe: ModuleType, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -40,6 +38,5 @@ def test_faults_show(recipe: ModuleType, monkeypatch: pytest.MonkeyPatch) -> Non
 
 
 def test_a_machine_without_a_device_says_so(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.syspath_prepend(str(RECIPES))
     monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
-    assert "not run, no device" in importlib.import_module("bench_ct").device_times(1)
+    assert "not run, no device" in loaded("bench_ct").device_times(1)

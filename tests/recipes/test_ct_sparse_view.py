@@ -1,7 +1,5 @@
 """The sparse-view CT recipe: what the coarse grid misses counts as noise, and the table says what it measured."""
 
-import importlib
-import importlib.util
 import math
 import sys
 from pathlib import Path
@@ -10,12 +8,9 @@ import pytest
 import torch
 from torch.nn.functional import avg_pool2d
 
-PATH = Path(__file__).parents[2] / "recipes" / "ct_sparse_view.py"
-SPEC = importlib.util.spec_from_file_location("ct_sparse_view", PATH)
-assert SPEC is not None
-assert SPEC.loader is not None
-recipe = importlib.util.module_from_spec(SPEC)
-SPEC.loader.exec_module(recipe)
+from tests.recipes.loading import recipe as loaded
+
+recipe = loaded("ct_sparse_view")
 
 
 def misfit(matched: bool) -> tuple[float, float]:
@@ -80,8 +75,7 @@ def test_rods_are_where_they_are_measured() -> None:
 def test_the_other_recipes_run_on_the_drawn_body(
     name: str, scans: list[str], monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], tmp_path: Path
 ) -> None:
-    monkeypatch.syspath_prepend(str(PATH.parent))
-    other = importlib.import_module(name)
+    other = loaded(name)
     chosen = [scan for scan in other.SCANS if scan.split()[0] in scans]
     command = [name, "--scans", *chosen, "--methods", "fbp", "--out", str(tmp_path / "images.png")]
     monkeypatch.setattr(sys, "argv", command)

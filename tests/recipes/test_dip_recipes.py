@@ -1,30 +1,16 @@
 """Recipes of networks fitted to one scan: they run on what is packaged, and say what the stop rule did."""
 
-import importlib
 import re
 from pathlib import Path
-from types import ModuleType
-from typing import Any
 
 import pytest
 import torch
 
 import invdiff
 from invdiff.operators import Identity
+from tests.recipes.loading import recipe as load
 
-RECIPES = Path(__file__).parents[2] / "recipes"
 SHORT = {"iterations": 4, "channels": 4, "stop": "discrepancy"}
-
-
-@pytest.fixture
-def load(monkeypatch: pytest.MonkeyPatch) -> Any:
-    """A recipe by name; its neighbours are imported as when it is run."""
-    monkeypatch.syspath_prepend(str(RECIPES))
-
-    def module(name: str) -> ModuleType:
-        return importlib.import_module(name)
-
-    return module
 
 
 def rows(text: str) -> dict[str, list[str]]:
@@ -35,7 +21,7 @@ def rows(text: str) -> dict[str, list[str]]:
 
 @pytest.mark.parametrize("recipe", ["dip_mri", "dip_ct", "dip_denoise"])
 def test_it_runs_without_data_and_prints_its_table(
-    recipe: str, load: Any, monkeypatch: pytest.MonkeyPatch, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    recipe: str, monkeypatch: pytest.MonkeyPatch, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     module = load(recipe)
     monkeypatch.setattr(module, "METHODS", {"tv": {"iterations": 3}, "dip": SHORT})
@@ -48,7 +34,7 @@ def test_it_runs_without_data_and_prints_its_table(
     assert out.stat().st_size > 1000
 
 
-def test_the_oracle_is_the_best_iterate_and_the_rule_is_measured_by_it(load: Any) -> None:
+def test_the_oracle_is_the_best_iterate_and_the_rule_is_measured_by_it() -> None:
     runs, truth = load("dip_runs"), torch.zeros(1, 1, 8, 8)
     path = iter([10.0, 30.0, 29.0, 12.0, 29.6])
     case = runs.Case("toy", truth + 0.1, Identity((1, 8, 8)), 0.1, truth, lambda x: next(path))
@@ -62,7 +48,7 @@ def test_the_oracle_is_the_best_iterate_and_the_rule_is_measured_by_it(load: Any
     assert cells[2:7] == ["29.50 (0.14)", "30.00", "1 of 2", "4", "2.00 (most 2.00)"]
 
 
-def test_a_wrong_prior_costs_the_difference(load: Any) -> None:
+def test_a_wrong_prior_costs_the_difference() -> None:
     recipe, runs = load("dip_mri"), load("dip_runs")
     result = invdiff.solve(torch.ones(1, 1, 8, 8), Identity((1, 8, 8)), None, "tv", sigma_y=0.1, iterations=2)
     wrong, right = ({("1 coil", "dds"): [runs.Run(result, q, q, 1, 1)]} for q in (27.0, 31.5))

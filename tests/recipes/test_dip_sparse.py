@@ -1,6 +1,5 @@
 """The recipe of sparse generators: every row, the oracle named as one, and columns that belong together."""
 
-import importlib.util
 from pathlib import Path
 from typing import Any
 
@@ -9,12 +8,9 @@ import numpy as np
 import pytest
 import torch
 
-PATH = Path(__file__).parents[2] / "recipes" / "dip_sparse.py"
-SPEC = importlib.util.spec_from_file_location("dip_sparse", PATH)
-assert SPEC is not None
-assert SPEC.loader is not None
-recipe: Any = importlib.util.module_from_spec(SPEC)
-SPEC.loader.exec_module(recipe)
+from tests.recipes.loading import recipe as loaded
+
+recipe = loaded("dip_sparse")
 
 TINY = ["--size", "16", "--iterations", "3", "--mask-iterations", "2", "--pruning-iterations", "1", "--sparsity", "0.1"]
 

@@ -1,9 +1,7 @@
 """The fastMRI recipes on a small data set in the true layout: they run, resume, refuse, and agree with the library."""
 
-import importlib.util
 import json
 from pathlib import Path
-from types import ModuleType
 
 import h5py
 import numpy as np
@@ -15,18 +13,7 @@ from invdiff.data.kspace import open_kspace
 from invdiff.data.reconstructions import read_volume
 from invdiff.data.synthetic import write_synthetic_set
 from invdiff.metrics import fastmri_scores
-
-RECIPES = Path(__file__).parents[2] / "recipes"
-
-
-def recipe(name: str) -> ModuleType:
-    spec = importlib.util.spec_from_file_location(name, RECIPES / f"{name}.py")
-    assert spec is not None
-    assert spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
-
+from tests.recipes.loading import recipe
 
 prepare, reconstruct, evaluate = (recipe(f"fastmri_{name}") for name in ("prepare", "reconstruct", "evaluate"))
 

@@ -1,6 +1,5 @@
 """The recipe, from slices to a prior that loads."""
 
-import importlib.util
 import sys
 from pathlib import Path
 from types import ModuleType
@@ -13,6 +12,7 @@ from invdiff.networks import build
 from invdiff.priors import HybridPrior, NetworkPrior, load_prior
 from invdiff.priors.checkpoints import save_prior
 from invdiff.priors.container import read_content
+from tests.recipes.loading import recipe as loaded
 
 CONFIG = """
 name = "small"
@@ -27,13 +27,7 @@ crop = 16
 
 @pytest.fixture(scope="module")
 def recipe() -> ModuleType:
-    path = Path(__file__).parents[2] / "recipes" / "fit_hybrid.py"
-    spec = importlib.util.spec_from_file_location("fit_hybrid", path)
-    assert spec is not None
-    assert spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
+    return loaded("fit_hybrid")
 
 
 @pytest.fixture

@@ -1,7 +1,6 @@
 """The matrix of methods and operators runs, counts refusals, and fails a method that is worse than the adjoint."""
 
 import sys
-from pathlib import Path
 from types import ModuleType
 from typing import Any
 
@@ -10,15 +9,12 @@ import torch
 
 import invdiff
 from invdiff.solvers import METHODS, Method
+from tests.recipes.loading import recipe as loaded
 
 
 @pytest.fixture
-def matrix(monkeypatch: pytest.MonkeyPatch) -> ModuleType:
-    monkeypatch.syspath_prepend(str(Path(__file__).parents[2] / "recipes"))
-    sys.modules.pop("matrix", None)
-    import matrix
-
-    return matrix
+def matrix() -> ModuleType:
+    return loaded("matrix")
 
 
 def run(matrix: ModuleType, monkeypatch: pytest.MonkeyPatch, methods: list[str], operators: list[str]) -> int:

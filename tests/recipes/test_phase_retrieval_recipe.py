@@ -1,16 +1,10 @@
 """The phase-retrieval recipe: least misfit beats one start, and no choice beats the one that knows the truth."""
 
-import importlib.util
-from pathlib import Path
-
 import pytest
 
-PATH = Path(__file__).parents[2] / "recipes" / "phase_retrieval.py"
-SPEC = importlib.util.spec_from_file_location("phase_retrieval", PATH)
-assert SPEC is not None
-assert SPEC.loader is not None
-recipe = importlib.util.module_from_spec(SPEC)
-SPEC.loader.exec_module(recipe)
+from tests.recipes.loading import recipe as loaded
+
+recipe = loaded("phase_retrieval")
 
 
 def test_selection_is_worth_its_starts() -> None:

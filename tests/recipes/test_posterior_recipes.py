@@ -1,24 +1,9 @@
 """The recipes that compare samplers: SITCOM against DPS, and samples against Stein's identity."""
 
-import importlib.util
-import sys
-from pathlib import Path
-from types import ModuleType
-
 import pytest
 import torch
 
-RECIPES = Path(__file__).parents[2] / "recipes"
-
-
-def load(name: str, monkeypatch: pytest.MonkeyPatch) -> ModuleType:
-    spec = importlib.util.spec_from_file_location(name, RECIPES / f"{name}.py")
-    assert spec is not None
-    assert spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
-    monkeypatch.setitem(sys.modules, name, module)  # dataclasses look their module up
-    spec.loader.exec_module(module)
-    return module
+from tests.recipes.loading import recipe as loaded
 
 
 @pytest.fixture
@@ -32,7 +17,7 @@ def small() -> torch.Tensor:
 def test_sitcom_stands_beside_the_better_dps(
     small: torch.Tensor, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    recipe = load("sitcom_dps", monkeypatch)
+    recipe = loaded("sitcom_dps")
     monkeypatch.setattr(recipe, "SIZE", 32)
     monkeypatch.setattr(recipe, "SHAPE", (1, 32, 32))
     monkeypatch.setattr(recipe, "SITCOM", {"sitcom, tilt": {"solver": "tilt", "steps": 4, "inner": 2}})
@@ -48,7 +33,7 @@ def test_sitcom_stands_beside_the_better_dps(
 def test_samples_that_ignore_the_data_stand_out(
     small: torch.Tensor, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    recipe = load("posterior_fidelity", monkeypatch)
+    recipe = loaded("posterior_fidelity")
     monkeypatch.setattr(recipe, "SIZE", 32)
     monkeypatch.setattr(recipe, "truth", lambda *_: small)
     recipe.main(["--samples", "3", "--methods", "ddnm"])

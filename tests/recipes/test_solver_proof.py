@@ -12,8 +12,8 @@ import invdiff
 from invdiff.solvers.named import method_named
 from invdiff.testing_problems import problem
 from invdiff.testing_solver import simulate
+from tests.recipes.loading import recipe
 
-RECIPES = Path(__file__).parents[2] / "recipes"
 SOLVER = '''
 import torch
 from invdiff.linalg import cg
@@ -40,13 +40,6 @@ def named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> str:
     return "my_solver:perturb_and_map"
 
 
-def recipe(name: str, monkeypatch: pytest.MonkeyPatch) -> ModuleType:
-    monkeypatch.syspath_prepend(str(RECIPES))
-    sys.modules.pop(name, None)
-    module: ModuleType = __import__(name)
-    return module
-
-
 def run(module: ModuleType, monkeypatch: pytest.MonkeyPatch, *arguments: str) -> int | None:
     monkeypatch.setattr(sys, "argv", [module.__name__, *arguments])
     status: int | None = module.main()
@@ -67,7 +60,7 @@ def test_a_name_is_solved_with(named: str) -> None:
 def test_a_name_takes_its_place_in_the_matrix(
     named: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    matrix = recipe("matrix", monkeypatch)
+    matrix = recipe("matrix")
     operators = ["box inpainting, 13x17", "MRI, 3 coils", "CT, parallel"]
     assert run(matrix, monkeypatch, "--methods", "adjoint", named, "--operators", *operators) == 0
     out = capsys.readouterr().out
@@ -78,7 +71,7 @@ def test_a_name_takes_its_place_in_the_matrix(
 def test_a_name_is_proved_between_the_controls(
     named: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    proof, out = recipe("solver_proof", monkeypatch), tmp_path / "proof.json"
+    proof, out = recipe("solver_proof"), tmp_path / "proof.json"
     problems = ["--problems", "Gaussian, inpainting", "Gaussian, MRI"]
     run(proof, monkeypatch, "--method", named, "--simulations", "16", *problems, "--out", str(out))
     lines = {line.split("|")[1].strip(): line for line in capsys.readouterr().out.splitlines() if line.startswith("| ")}
@@ -90,7 +83,7 @@ def test_a_name_is_proved_between_the_controls(
 def test_a_second_run_goes_on_and_other_settings_are_measured_anew(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    proof, out = recipe("solver_proof", monkeypatch), tmp_path / "proof.json"
+    proof, out = recipe("solver_proof"), tmp_path / "proof.json"
     common = ["--rows", "exact", "--problems", "Gaussian, blur", "--draws", "4", "--out", str(out)]
     run(proof, monkeypatch, *common, "--simulations", "8")
     cells = json.loads(out.read_text())

@@ -1,6 +1,5 @@
 """The tuning recipe: what it keeps, what it writes, and that an interrupted run goes on where it was."""
 
-import importlib
 import json
 from pathlib import Path
 from types import ModuleType, SimpleNamespace
@@ -9,15 +8,13 @@ from typing import Any
 import pytest
 
 from invdiff.tuned import parse
-
-RECIPES = Path(__file__).parents[2] / "recipes"
+from tests.recipes.loading import recipe as loaded
 
 
 @pytest.fixture
 def recipe(monkeypatch: pytest.MonkeyPatch) -> ModuleType:
     """The module, with measurements that are made up: a base by part, and so many dB for each option."""
-    monkeypatch.syspath_prepend(str(RECIPES))
-    module = importlib.import_module("tune")
+    module = loaded("tune")
     monkeypatch.setattr(module, "GRIDS", {"diffpir": {"steps": [50], "lam": [0.3, 3.0], "zeta": [0.5]}})
     monkeypatch.setattr(module, "problem", lambda scan, part, data, slices: SimpleNamespace(prior=None, part=part))
     monkeypatch.setattr(module, "METHODS", {**module.METHODS, "diffpir": module.METHODS["cg"]})  # no prior to name
