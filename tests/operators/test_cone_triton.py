@@ -1,8 +1,6 @@
 """The CUDA kernels of the cone beam against those for a CPU, in Triton's interpreter where there is no device."""
 
 import os
-import subprocess
-import sys
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -14,6 +12,7 @@ from invdiff.operators import ConeBeamCT
 from invdiff.operators.kernels.backend import using
 from invdiff.testing import check_operator
 from tests.operators.cases import CASES, random
+from tests.operators.projectors import check_kernels, check_on_device
 
 cone_triton = pytest.importorskip("invdiff.operators.kernels.cone_triton", exc_type=ImportError)
 
@@ -86,45 +85,21 @@ def test_a_real_size_on_a_device() -> None:
     """Against the CPU at 64 x 128 x 128, the same twice, and transposed."""
     angles = torch.linspace(0, 6.2, 40, dtype=torch.float64)
     op = ConeBeamCT(angles, (64, 128, 128), 80, 220, source_distance=400.0, detector_distance=300.0)
-    x, y = random(2, *op.shape_in), random(2, *op.shape_out)
-    wanted = op(x), op.adjoint(y)
-    op = op.to("cuda")
-    found = op(x.cuda()), op.adjoint(y.cuda())
-    for a, b in zip(found, wanted, strict=True):
-        assert float((a.cpu() - b).norm() / b.norm()) < 1e-5
-    assert torch.equal(op.adjoint(y.cuda()), found[1])
-    y = found[0] / found[0].norm() + y.cuda() / y.norm()
-    dot = (found[0].double() * y).sum(), (op.adjoint(y).double() * x.cuda()).sum()
-    assert float((dot[0] - dot[1]).abs()) < 1e-6 * float(found[0].norm() * y.norm())
+    check_on_device(op, 2)
 
 
-COMPILE = """
-import triton
-from triton.backends.compiler import GPUTarget
-from triton.compiler import ASTSource
+KERNELS = """
 from invdiff.operators.kernels.cone_triton import ACROSS, HEIGHTS, adjoint_kernel, project_kernel
 
 POINTERS = ("x", "start", "step", "depth", "change", "slopes", "levels", "y", "turns", "scan")
-
-def ptx(kernel, real, **known):
-    names = kernel.arg_names
-    known |= {"ACROSS": ACROSS, "HEIGHTS": HEIGHTS}
-    pointers = dict.fromkeys(POINTERS, "*" + real) | {"used": "*i32"}
-    kinds = {n: "constexpr" if n in known else pointers.get(n, "i32") for n in names}
-    multiples = {(i,): [["tt.divisibility", 16]] for i, n in enumerate(names) if n in ("x", "y")}
-    options = {"num_warps": 4, "enable_fp_fusion": False}
-    source = ASTSource(kernel, kinds, known, multiples)
-    return triton.compile(source, target=GPUTarget("cuda", 90, 32), options=options).asm["ptx"]
-
+BLOCKS = {"ACROSS": ACROSS, "HEIGHTS": HEIGHTS}
 for real in ("fp32", "fp64"):
-    for text in (ptx(project_kernel, real), ptx(adjoint_kernel, real, REACH=3, CLIMB=3, SLACK=0.05)):
-        assert ".target sm_90" in text and ".local ." not in text
+    ptx(project_kernel, POINTERS, real, **BLOCKS)
+    ptx(adjoint_kernel, POINTERS, real, REACH=3, CLIMB=3, SLACK=0.05, **BLOCKS)
 """
 
 
 @pytest.mark.slow
 def test_compiles_for_a_device_without_one(tmp_path: Path) -> None:
     """Without spills."""
-    own = {"TRITON_INTERPRET": "0", "TRITON_CACHE_DIR": str(tmp_path)}
-    ran = subprocess.run([sys.executable, "-c", COMPILE], env=os.environ | own, capture_output=True, text=True)
-    assert ran.returncode == 0, ran.stderr
+    check_kernels(KERNELS, tmp_path)

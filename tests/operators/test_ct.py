@@ -17,6 +17,7 @@ from invdiff.operators.ct_geometry import ParallelGeometry
 from invdiff.operators.kernels import joseph_numba, projection, threads
 from invdiff.operators.kernels.backend import using
 from tests.operators.cases import ANGLES, CASES, random
+from tests.operators.projectors import check_compiled
 
 SCANS = [name for name in CASES if name.startswith(("Parallel", "Fan")) and "matrix" not in name]
 FAN = {"source_distance": 500.0, "detector_distance": 400.0}
@@ -225,14 +226,7 @@ def test_torch_operators_keep_their_promises(name: str) -> None:
 
 
 def test_compiled_code_has_no_breaks() -> None:
-    op = ParallelBeamCT(ANGLES, (9, 7))
-    x, y = random(2, *op.shape_in).requires_grad_(), random(2, *op.shape_out)
-    for call, at in ((op, x), (op.adjoint, y)):
-        compiled = torch.compile(call, fullgraph=True, backend="aot_eager")
-        assert torch.equal(compiled(at), call(at))
-    misfit = torch.compile(lambda x: (op(x) - y).square().sum(), fullgraph=True, backend="aot_eager")
-    (found,) = torch.autograd.grad(misfit(x), x)
-    torch.testing.assert_close(found, 2 * op.adjoint(op(x) - y).detach())
+    check_compiled(ParallelBeamCT(ANGLES, (9, 7)))
 
 
 def test_vmap_is_a_batch() -> None:

@@ -1,6 +1,5 @@
 """`dcdp`, `dc-pnp` and the tilt of `sitcom`: the equations they solve, whitening, and operators of every kind."""
 
-from collections.abc import Callable
 from typing import Any
 
 import pytest
@@ -8,9 +7,8 @@ import torch
 from torch import Tensor
 
 import invdiff
-from invdiff.operators import CartesianMRI, GaussianBlur, Identity, Inpainting, RealToComplex, Transmission, stack
+from invdiff.operators import Identity, Transmission, stack
 from invdiff.operators.base import LinearOperator, Operator
-from invdiff.priors import GaussianPrior
 from invdiff.priors.counted import Counted
 from invdiff.priors.posterior import exact_posterior
 from invdiff.random import streams
@@ -19,8 +17,9 @@ from invdiff.solvers.dc_pnp import complement, smoothed
 from invdiff.solvers.dcdp import descended
 from invdiff.solvers.purification import purify
 from invdiff.solvers.tilt import tilted
+from tests.solvers.operators import OPERATORS, coils, smooth
 
-H, W = 9, 12
+SIZE = (9, 12)
 METHODS: dict[str, dict[str, Any]] = {
     "dcdp": {"steps": 6, "denoise": 2},
     "dc-pnp": {"steps": 12},
@@ -30,45 +29,9 @@ METHODS: dict[str, dict[str, Any]] = {
 }
 
 
-def prior(is_complex: bool, height: int = H, width: int = W) -> GaussianPrior:
-    y, x = torch.meshgrid(torch.arange(height) - height // 2, torch.arange(width) - width // 2, indexing="ij")
-    mean = torch.full((1, height, width), 0.2, dtype=torch.complex64 if is_complex else torch.float32)
-    out = GaussianPrior.stationary(mean, (1 / (1 + (y**2 + x**2) / 4.0) ** 1.5)[None])
-    out.describe(sigma_min=0.01, sigma_max=10.0)
-    return out
-
-
-def lines() -> Tensor:
-    return torch.arange(W) % 3 != 1
-
-
-def coils() -> LinearOperator:
-    generator = torch.Generator().manual_seed(1)
-    return CartesianMRI(lines(), 1 + 0.5 * torch.randn(3, H, W, dtype=torch.complex64, generator=generator))
-
-
-def real_behind_mri() -> LinearOperator:
-    op = CartesianMRI(lines(), shape=(H, W)) @ RealToComplex((1, H, W))
-    assert isinstance(op, LinearOperator)
-    return op
-
-
-def stacked() -> LinearOperator:
-    op = stack(GaussianBlur(1.0, (1, H, W)), 3 * Inpainting(torch.arange(H * W).view(H, W) < 7, shape=(1, H, W)))
-    assert isinstance(op, LinearOperator)
-    return op
-
-
-OPERATORS: dict[str, tuple[Callable[[], LinearOperator], bool]] = {
-    "coils": (coils, True),
-    "real image behind MRI": (real_behind_mri, False),
-    "blur and a few pixels": (stacked, False),
-}
-
-
 def solved(op: Operator, y: Tensor, method: str, is_complex: bool, sigma: float = 0.05, **more: Any) -> Tensor:
     options = {**METHODS[method], "sigma_y": sigma, "scale": 1.0, "seed": 0, "progress": False, **more}
-    return invdiff.solve(y, op, prior(is_complex), method, **options).x
+    return invdiff.solve(y, op, smooth(is_complex, SIZE), method, **options).x
 
 
 @pytest.mark.parametrize("name", OPERATORS)
@@ -76,7 +39,7 @@ def solved(op: Operator, y: Tensor, method: str, is_complex: bool, sigma: float 
 def test_any_linear_operator_and_batch(method: str, name: str) -> None:
     """Nearer to the truth than the prior's mean; an item does not depend on its batch or on the noise of others."""
     make, is_complex = OPERATORS[name]
-    op, truth = make(), prior(is_complex).sample(2, 3)
+    op, truth = make(SIZE), smooth(is_complex, SIZE).sample(2, 3)
     y = op.simulate(truth, 0.05, seed=1)
     level = torch.tensor([0.05, 0.2])
     both = solved(op, y, method, is_complex, sigma=level)
@@ -88,15 +51,15 @@ def test_any_linear_operator_and_batch(method: str, name: str) -> None:
 @pytest.mark.parametrize("method", METHODS)
 def test_noise_free_data_are_met(method: str) -> None:
     """Without noise what is measured is what is found, to the lowest level of the prior."""
-    op = coils()
-    y = op(prior(True).sample(1, 3))
+    op = coils(SIZE)
+    y = op(smooth(True, SIZE).sample(1, 3))
     x = solved(op, y, method, True, sigma=0.0)
     assert float(norm(op(x) - y) / norm(y)) < 0.05
 
 
 def test_the_penalty_free_data_step_fits_what_has_no_noise() -> None:
-    op = coils()
-    truth = prior(True).sample(1, 3)
+    op = coils(SIZE)
+    truth = smooth(True, SIZE).sample(1, 3)
     x = solved(op, op(truth), "dc-pnp", True, sigma=0.0, w=0.0)
     assert float(norm(op(x - truth)) / norm(op(truth))) < 0.05
     assert float(norm(x - truth)) < 0.9 * float(norm(truth - 0.2))
@@ -104,8 +67,8 @@ def test_the_penalty_free_data_step_fits_what_has_no_noise() -> None:
 
 @pytest.mark.parametrize("method", ["daps", "pnp-dm", "dcdp"])
 def test_operators_that_are_not_linear(method: str) -> None:
-    op = Transmission(Identity((1, H, W)), photons=1.0)
-    truth = prior(False).sample(1, 3)
+    op = Transmission(Identity((1, *SIZE)), photons=1.0)
+    truth = smooth(False, SIZE).sample(1, 3)
     y = op(truth) + 0.05 * streams(1, 1)[0].like(truth)
     options = {"steps": 20} | ({"denoise": 1} if method == "dcdp" else {"inner": 10})
     x = solved(op, y, method, False, **options)
@@ -114,9 +77,9 @@ def test_operators_that_are_not_linear(method: str) -> None:
 
 @pytest.mark.parametrize("method", ["dc-pnp", "sitcom"])
 def test_methods_that_need_a_linear_operator_say_so(method: str) -> None:
-    op = Transmission(Identity((1, H, W)), photons=1.0)
+    op = Transmission(Identity((1, *SIZE)), photons=1.0)
     with pytest.raises(ValueError, match=r"needs a linear operator.* Use"):
-        solved(op, op(prior(False).sample(1, 3)), method, False)
+        solved(op, op(smooth(False, SIZE).sample(1, 3)), method, False)
 
 
 # Spectral homogenisation
@@ -167,9 +130,9 @@ def test_smoothing_keeps_a_flat_spectrum_and_the_symmetry_of_real_images(shape: 
 
 def test_admm_reaches_the_posterior_mean_of_a_gaussian() -> None:
     """The minimum of both terms; with a dual that is not rescaled it ends 0.7 deviations off."""
-    op = coils()
-    y = op.simulate(prior(True).sample(1, 3), 0.1, seed=1)
-    exact = exact_posterior(prior(True), op, y, 0.1)
+    op = coils(SIZE)
+    y = op.simulate(smooth(True, SIZE).sample(1, 3), 0.1, seed=1)
+    exact = exact_posterior(smooth(True, SIZE), op, y, 0.1)
     x = solved(op, y, "dc-pnp", True, 0.1, steps=50, w=1.0, num_samples=48)
     error = (x - exact.mean).abs() / exact.std() / 2**0.5
     assert float(error.square().mean().sqrt()) < 0.25  # 48 exact draws: 0.14
@@ -177,11 +140,11 @@ def test_admm_reaches_the_posterior_mean_of_a_gaussian() -> None:
 
 def test_the_tilt_is_the_posterior_mean_given_the_state() -> None:
     """For a Gaussian: D(x + A^H q) is the mean given y and x, two measurements of x0; many steps, no discrepancy."""
-    op, gaussian, sigma, sigma_y = coils(), prior(True), 0.5, torch.tensor([0.1])
+    op, gaussian, sigma, sigma_y = coils(SIZE), smooth(True, SIZE), 0.5, torch.tensor([0.1])
     truth = gaussian.sample(1, 3)
     y = op.simulate(truth, 0.1, seed=1)
     x = truth + sigma * streams(5, 1)[0].like(truth)
-    both = stack(op, (0.1 / sigma) * Identity((1, H, W)))
+    both = stack(op, (0.1 / sigma) * Identity((1, *SIZE)))
     assert isinstance(both, LinearOperator)
     joined = both.simulate(torch.zeros_like(truth))
     joined = torch.cat([y.flatten(1), (0.1 / sigma) * x.flatten(1)], 1).reshape(joined.shape)
@@ -194,14 +157,14 @@ def test_the_tilt_is_the_posterior_mean_given_the_state() -> None:
 
 
 def test_the_tilt_costs_no_gradient() -> None:
-    op, truth = coils(), prior(True).sample(2, 3)
-    counted = Counted(prior(True))
+    op, truth = coils(SIZE), smooth(True, SIZE).sample(2, 3)
+    counted = Counted(smooth(True, SIZE))
     tilted(op(truth), op, counted, truth, 0.5, sigma_y=torch.full((2,), 0.05), inner=4)
     assert (counted.nfe, counted.vjps) == (5, 0)
 
 
 def test_gradient_steps_stop_at_the_noise() -> None:
-    op, truth = coils(), prior(True).sample(2, 3)
+    op, truth = coils(SIZE), smooth(True, SIZE).sample(2, 3)
     sigma = torch.tensor([0.01, 0.3])
     noise = op.simulate(torch.zeros_like(truth), 1.0)
     y = op(truth) + over(sigma, noise) * noise
@@ -212,7 +175,7 @@ def test_gradient_steps_stop_at_the_noise() -> None:
 
 
 def test_purification_hides_what_is_below_its_level() -> None:
-    gaussian = prior(True)
+    gaussian = smooth(True, SIZE)
     images = gaussian.sample(64, 3)
     out = purify(gaussian, images, 0.3, 20, streams(0, 64)[0])
     assert float(out.abs().square().mean()) == pytest.approx(float(images.abs().square().mean()), rel=0.1)
@@ -233,6 +196,6 @@ def test_purification_hides_what_is_below_its_level() -> None:
     ],
 )
 def test_refusals(method: str, option: dict[str, Any], message: str) -> None:
-    y = coils()(prior(True).sample(1, 3))
+    y = coils(SIZE)(smooth(True, SIZE).sample(1, 3))
     with pytest.raises(ValueError, match=message):
-        solved(coils(), y, method, True, **option)
+        solved(coils(SIZE), y, method, True, **option)

@@ -1,59 +1,18 @@
 """`daps` and `pnp-dm` against exact posteriors: of a Gaussian behind any operator, and of two modes."""
 
-from collections.abc import Callable
 from typing import Any
 
 import pytest
 import torch
-from torch import Tensor
 
 import invdiff
-from invdiff.operators import CartesianMRI, GaussianBlur, Inpainting, RealToComplex, stack
-from invdiff.operators.base import LinearOperator
-from invdiff.priors import GaussianMixturePrior, GaussianPrior
+from invdiff.operators import Inpainting
+from invdiff.priors import GaussianMixturePrior
 from invdiff.priors.posterior import exact_posterior
+from tests.solvers.operators import OPERATORS, coils, smooth
 
-H, W, SIGMA, DRAWS = 7, 8, 0.1, 64
+SIZE, SIGMA, DRAWS = (7, 8), 0.1, 64
 METHODS: dict[str, dict[str, Any]] = {"daps": {"steps": 60}, "pnp-dm": {}}
-
-
-def prior(is_complex: bool) -> GaussianPrior:
-    y, x = torch.meshgrid(torch.arange(H) - H // 2, torch.arange(W) - W // 2, indexing="ij")
-    dtype = torch.complex64 if is_complex else torch.float32
-    out = GaussianPrior.stationary(
-        torch.full((1, H, W), 0.2, dtype=dtype), (1 / (1 + (y**2 + x**2) / 4.0) ** 1.5)[None]
-    )
-    out.describe(sigma_min=0.01, sigma_max=10.0)
-    return out
-
-
-def lines() -> Tensor:
-    return torch.arange(W) % 3 != 1
-
-
-def real_behind_mri() -> LinearOperator:
-    op = CartesianMRI(lines(), shape=(H, W)) @ RealToComplex((1, H, W))
-    assert isinstance(op, LinearOperator)
-    return op
-
-
-def coils() -> LinearOperator:
-    generator = torch.Generator().manual_seed(1)
-    maps = 1 + 0.5 * torch.randn(3, H, W, dtype=torch.complex64, generator=generator)
-    return CartesianMRI(lines(), maps)
-
-
-def stacked() -> LinearOperator:
-    op = stack(GaussianBlur(1.0, (1, H, W)), 3 * Inpainting(torch.arange(H * W).view(H, W) < 7, shape=(1, H, W)))
-    assert isinstance(op, LinearOperator)
-    return op
-
-
-OPERATORS: dict[str, tuple[Callable[[], LinearOperator], bool]] = {
-    "coils": (coils, True),
-    "real image behind MRI": (real_behind_mri, False),
-    "blur and a few pixels": (stacked, False),
-}
 
 
 @pytest.mark.parametrize("name", OPERATORS)
@@ -61,7 +20,7 @@ OPERATORS: dict[str, tuple[Callable[[], LinearOperator], bool]] = {
 def test_draws_of_any_linear_operator_follow_the_posterior(method: str, name: str) -> None:
     """Means within 0.3 posterior standard deviations (exact draws: 0.13), spread of pixels within 10 %."""
     make, is_complex = OPERATORS[name]
-    op, gaussian = make(), prior(is_complex)
+    op, gaussian = make(SIZE), smooth(is_complex, SIZE)
     y = op.simulate(gaussian.sample(1, 4), SIGMA, seed=5)
     exact = exact_posterior(gaussian, op, y, SIGMA)
     result = invdiff.solve(
@@ -75,7 +34,7 @@ def test_draws_of_any_linear_operator_follow_the_posterior(method: str, name: st
 
 
 def test_the_average_of_the_last_turns_is_nearer_to_the_mean() -> None:
-    op, gaussian = coils(), prior(True)
+    op, gaussian = coils(SIZE), smooth(True, SIZE)
     y = op.simulate(gaussian.sample(1, 4), SIGMA, seed=5)
     exact = exact_posterior(gaussian, op, y, SIGMA).mean
     images = [
