@@ -17,6 +17,7 @@ def espirit(
     kspace: Tensor,
     mask: Tensor | None = None,
     *,
+    lost: Tensor | None = None,
     width: int | tuple[int, int] = 24,
     kernel: int = 6,
     threshold: float = 0.02,
@@ -36,6 +37,8 @@ def espirit(
     Args:
         kspace: (coil, h, w) complex, centred, scale free.
         mask: sampled lines (w,) or points (h, w); None if everything is sampled.
+        lost: points (h, w) that would belong to the block and have no value, such as repaired ones; patches with one
+            are left out, in place of a block that ends before it.
         width: side of the calibration block, at most; where less is fully sampled about the centre, less is used.
         kernel: side k of the patches.
         threshold: singular values below this share of the largest count as noise.
@@ -45,13 +48,14 @@ def espirit(
         maps, (coil, h, w) complex64.
 
     Raises:
-        ValueError: shapes disagree, the calibration block is smaller than a patch or holds nothing.
+        ValueError: shapes disagree, the calibration block is smaller than a patch or holds nothing, or every patch has
+            lost points.
 
     Differs: no soft weighting of the cropped border; the sum over kernels is taken on the (2k-1)^2 lags of their
         autocorrelation, which is the same number.
     Source: Uecker et al., ESPIRiT, Magnetic Resonance in Medicine 71:990, 2014, eqs. 13-19.
     """
-    return espirit_sets(kspace, mask, 1, width=width, kernel=kernel, threshold=threshold, crop=crop)[0]
+    return espirit_sets(kspace, mask, 1, lost=lost, width=width, kernel=kernel, threshold=threshold, crop=crop)[0]
 
 
 def espirit_sets(
@@ -59,6 +63,7 @@ def espirit_sets(
     mask: Tensor | None = None,
     sets: int = 2,
     *,
+    lost: Tensor | None = None,
     width: int | tuple[int, int] = 24,
     kernel: int = 6,
     threshold: float = 0.02,
@@ -81,10 +86,12 @@ def espirit_sets(
 
     Source: Uecker et al., ESPIRiT, Magnetic Resonance in Medicine 71:990, 2014, section "Extended (soft) SENSE".
     """
-    calibration = calibration_block(kspace, mask, width, kernel).to(torch.complex128)
+    rows, columns = _block(kspace, mask if mask is None or lost is None else (mask != 0) | lost, width, kernel)
+    calibration = kspace[:, rows, columns].to(torch.complex128)
+    whole = _whole_patches(calibration, None if lost is None else lost[rows, columns], kernel)
     if not 1 <= sets <= len(kspace):
         raise ValueError(f"wanted 1 to {len(kspace)} sets of maps for {len(kspace)} coils, got {sets}.")
-    lags = _lags(_projector(calibration, kernel, threshold), len(kspace), kernel)
+    lags = _lags(_projector(whole, threshold), len(kspace), kernel)
     h, w = kspace.shape[1:]
     left, right = _harmonics(h, kernel, lags), _harmonics(w, kernel, lags)
     virtual = virtual_coil(calibration).to(torch.complex64)
@@ -98,6 +105,12 @@ def calibration_block(kspace: Tensor, mask: Tensor | None, width: int | tuple[in
     Raises:
         ValueError: k-space is not complex (coil, h, w), the block is too small, zero or not finite.
     """
+    rows, columns = _block(kspace, mask, width, kernel)
+    return kspace[:, rows, columns]
+
+
+def _block(kspace: Tensor, mask: Tensor | None, width: int | tuple[int, int], kernel: int) -> tuple[slice, slice]:
+    """Rows and columns of `calibration_block`, checked."""
     if kspace.ndim != 3 or not kspace.is_complex():
         raise ValueError(f"kspace must be complex (coil, h, w), got {kspace.dtype} {tuple(kspace.shape)}.")
     h, w = kspace.shape[1:]
@@ -113,7 +126,7 @@ def calibration_block(kspace: Tensor, mask: Tensor | None, width: int | tuple[in
         )
     if not bool(block.isfinite().all()) or not bool((block != 0).any()):
         raise ValueError("the calibration block is all zero or not finite, so it says nothing about the coils.")
-    return block
+    return rows, columns
 
 
 def _shorten(block: slice, n: int, length: int) -> slice:
@@ -123,10 +136,27 @@ def _shorten(block: slice, n: int, length: int) -> slice:
     return slice(start, start + length)
 
 
-def _projector(calibration: Tensor, kernel: int, threshold: float) -> Tensor:
-    """P, (coil k^2, coil k^2): onto the span of the patches."""
+def _whole_patches(calibration: Tensor, lost: Tensor | None, kernel: int) -> Tensor:
+    """X, (coil k^2, n): the patches of (coil, i, j) without a lost point, one per column.
+
+    Raises:
+        ValueError: there is none.
+    """
     patches = calibration.unfold(1, kernel, 1).unfold(2, kernel, 1)  # (coil, i, j, k, k)
     x = patches.permute(0, 3, 4, 1, 2).reshape(len(calibration) * kernel**2, -1)
+    if lost is None:
+        return x
+    whole = ~lost.unfold(0, kernel, 1).unfold(1, kernel, 1).flatten(2).any(2).flatten()
+    if not bool(whole.any()):
+        raise ValueError(
+            f"{int(lost.sum())} points of the calibration block have no value, and every patch of {kernel} x {kernel} "
+            "holds one, so it says nothing about the coils; leave out the slice."
+        )
+    return x[:, whole]
+
+
+def _projector(x: Tensor, threshold: float) -> Tensor:
+    """P, (coil k^2, coil k^2): onto the span of the columns of X."""
     power, v = torch.linalg.eigh(x @ x.mH)
     v = v[:, power > threshold**2 * power[-1]]
     return v @ v.mH

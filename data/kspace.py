@@ -2,7 +2,7 @@
 
 file = open_kspace("scan.h5")
 for i in range(file.n_slices):
-    kspace, mask = file.kspace(i), file.sampling(i)
+    kspace, mask = file.kspace(i), file.sampling(i)  # or, in one reading, file.measured(i)
 """
 
 from collections.abc import Iterable

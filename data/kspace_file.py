@@ -6,7 +6,7 @@ k-space is centred; image = fftshift(ifft2(ifftshift(kspace), norm="ortho")); h 
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any, NamedTuple, TypeVar
 
 import numpy as np
 import torch
@@ -21,6 +21,14 @@ from invdiff.data.header import Header, parse_header
 from invdiff.data.stored_mask import gaps, infer_mask
 
 _T = TypeVar("_T")
+
+
+class Measured(NamedTuple):
+    """One slice: `kspace` (coils, h, w), `sampling` (w,) or (h, w), and which points (h, w) were repaired."""
+
+    kspace: Tensor
+    sampling: Tensor
+    lost: Tensor
 
 
 @dataclass(frozen=True)
@@ -101,7 +109,8 @@ class KSpaceFile:
     def fully_sampled(self) -> bool:
         """Whether all of the middle slice was measured, columns that the header names as padding left out."""
         if self.contents.zeros_are_unsampled:
-            return self.status(self.n_slices // 2) == "ok" and bool(self.sampling(self.n_slices // 2).all())
+            middle = self.measured(self.n_slices // 2)
+            return middle is not None and bool(middle.sampling.all())
         return self.mask is None or bool(self.mask.all())
 
     @property
@@ -138,18 +147,19 @@ class KSpaceFile:
             DataError: as `kspace`, or the slice is all zero and nothing else tells, or a format in which everything is
                 sampled where no mask is stored, and zeros between what was measured.
         """
-        if self.contents.zeros_are_unsampled:
-            return self._inferred(i)
-        padding = self._padding()
-        if self.mask is not None and not self.repair and not bool(padding.any()):
-            return self.mask
+        mask = None if self.contents.zeros_are_unsampled else self.mask
+        if mask is not None and not self.repair and not bool(_padding(self.facts, self.shape[-1]).any()):
+            return mask
+        return self._sampled(*self._loaded(i), i)
+
+    def measured(self, i: int) -> Measured | None:
+        """`kspace` and `sampling` of slice i, read from the file once; None for a slice of zeros.
+
+        Raises:
+            DataError: as they do.
+        """
         kspace, lost = self._loaded(i)
-        points = (kspace != 0).any(0)
-        if self.mask is None:
-            self._refuse_gaps(points | lost, i)
-        mask = torch.ones(self.shape[-1], dtype=torch.bool) if self.mask is None else self.mask
-        mask = mask & ~(padding & ~points.any(0))
-        return mask & ~lost if bool(lost.any()) else mask
+        return Measured(kspace, self._sampled(kspace, lost, i), lost) if bool((kspace != 0).any()) else None
 
     def status(self, i: int) -> str:
         """'empty' for a slice of zeros, 'ok' otherwise."""
@@ -201,50 +211,63 @@ class KSpaceFile:
         if lost.any():
             values[:, lost] = 0
         refuse_nonfinite(values, self.path, "kspace", i)
-        return self._masked(torch.from_numpy(values), i), torch.from_numpy(lost)
+        return _masked(torch.from_numpy(values), self.mask, self.path, i), torch.from_numpy(lost)
 
-    def _padding(self) -> Tensor:
-        """Columns outside the limits in the header, (w,); none where that would be all."""
-        header = self.facts
-        column = torch.arange(self.shape[-1])
-        if header is None or header.padding is None:
-            return column < 0
-        padded = (column < header.padding[0]) | (column >= header.padding[1])
-        return column < 0 if bool(padded.all()) else padded
-
-    def _inferred(self, i: int) -> Tensor:
-        try:
-            return torch.from_numpy(infer_mask(self.kspace(i).numpy()))
-        except DataError:
-            raise
-        except ValueError as error:
-            raise DataError(str(error), path=self.path, dataset="kspace", slice=i) from error
-
-    def _refuse_gaps(self, points: Tensor, i: int) -> None:
-        """Zeros at the edges pad; whole columns of them, or many points, between measured ones were not measured."""
-        missing = gaps(points.numpy())
-        if missing:
-            raise DataError(
-                f"no mask is stored, and {missing}, so they were not measured. Open with infer_mask=True (on the "
-                "command line --open infer_mask=True) to take the mask from the data, or store one as `mask`.",
-                path=self.path,
-                dataset="kspace",
-                slice=i,
-            )
-
-    def _masked(self, kspace: Tensor, i: int) -> Tensor:
-        """The sign of a zero can tell what was removed there, so unsampled entries are replaced, not multiplied."""
+    def _sampled(self, kspace: Tensor, lost: Tensor, i: int) -> Tensor:
+        """`sampling` of slice i from what `_loaded` gives."""
+        if self.contents.zeros_are_unsampled:
+            return _inferred(kspace, self.path, i)
+        points = (kspace != 0).any(0)
         if self.mask is None:
-            return kspace
-        outside = (~self.mask).expand(kspace.shape)
-        wrong, total = int((kspace[outside] != 0).sum()), int(outside.sum())
-        if wrong:
-            raise DataError(
-                f"{wrong} of {total} values outside the mask ({wrong / total:.1%}) are not zero, so mask and data "
-                "disagree; open with infer_mask=True (--open infer_mask=True on the command line) to take the mask "
-                "from the data.",
-                path=self.path,
-                dataset="kspace",
-                slice=i,
-            )
-        return torch.where(self.mask, kspace, torch.zeros_like(kspace))
+            _refuse_gaps(points | lost, self.path, i)
+        mask = torch.ones(self.shape[-1], dtype=torch.bool) if self.mask is None else self.mask
+        mask = mask & ~(_padding(self.facts, self.shape[-1]) & ~points.any(0))
+        return mask & ~lost if bool(lost.any()) else mask
+
+
+def _padding(header: Header | None, width: int) -> Tensor:
+    """Columns outside the limits in the header, (w,); none where that would be all."""
+    column = torch.arange(width)
+    if header is None or header.padding is None:
+        return column < 0
+    padded = (column < header.padding[0]) | (column >= header.padding[1])
+    return column < 0 if bool(padded.all()) else padded
+
+
+def _inferred(kspace: Tensor, path: Path, i: int) -> Tensor:
+    """What is not zero in some coil."""
+    try:
+        return torch.from_numpy(infer_mask(kspace.numpy()))
+    except ValueError as error:
+        raise DataError(str(error), path=path, dataset="kspace", slice=i) from error
+
+
+def _refuse_gaps(points: Tensor, path: Path, i: int) -> None:
+    """Zeros at the edges pad; whole columns of them, or many points, between measured ones were not measured."""
+    missing = gaps(points.numpy())
+    if missing:
+        raise DataError(
+            f"no mask is stored, and {missing}, so they were not measured. Open with infer_mask=True (on the "
+            "command line --open infer_mask=True) to take the mask from the data, or store one as `mask`.",
+            path=path,
+            dataset="kspace",
+            slice=i,
+        )
+
+
+def _masked(kspace: Tensor, mask: Tensor | None, path: Path, i: int) -> Tensor:
+    """The sign of a zero can tell what was removed there, so unsampled entries are replaced, not multiplied."""
+    if mask is None:
+        return kspace
+    outside = (~mask).expand(kspace.shape)
+    wrong, total = int((kspace[outside] != 0).sum()), int(outside.sum())
+    if wrong:
+        raise DataError(
+            f"{wrong} of {total} values outside the mask ({wrong / total:.1%}) are not zero, so mask and data "
+            "disagree; open with infer_mask=True (--open infer_mask=True on the command line) to take the mask "
+            "from the data.",
+            path=path,
+            dataset="kspace",
+            slice=i,
+        )
+    return torch.where(mask, kspace, torch.zeros_like(kspace))

@@ -14,7 +14,7 @@ from invdiff.data.folders import ending
 from invdiff.data.geometry import Geometry
 from invdiff.data.header import Header
 from invdiff.data.write_bart import write_bart
-from invdiff.data.write_dicom import check_geometry, write_dicom
+from invdiff.data.write_dicom import check_count, check_geometry, write_dicom
 from invdiff.data.write_nifti import phase_name, write_nifti
 from invdiff.data.writer import Attribute, write_reconstruction
 
@@ -108,8 +108,10 @@ def write_volume(path: str | os.PathLike[str], volume: Volume, *, overwrite: boo
     return _writer(path).write(path, volume, overwrite)
 
 
-def check_output(path: Path, geometry: Geometry | None, inputs: Iterable[Path] = (), overwrite: bool = False) -> None:
-    """Refuse, before any work, what `write_volume` would refuse after it.
+def check_output(
+    path: Path, geometry: Geometry | None, inputs: Iterable[Path] = (), overwrite: bool = False, slices: int = 1
+) -> None:
+    """Refuse, before any work, what `write_volume` would refuse after it of so many slices.
 
     Raises:
         DataError, ImportError: as `write_volume`.
@@ -119,6 +121,7 @@ def check_output(path: Path, geometry: Geometry | None, inputs: Iterable[Path] =
         raise ImportError(f"{path.name} is written with {writer.library}; pip install invdiff[io], or give a .h5.")
     if writer.write is _dicom:
         check_geometry(path, geometry)
+        check_count(path, slices)
     if ending(path) == "":
         check_folder(path, {".dcm"}, overwrite)
         return

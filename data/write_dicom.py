@@ -65,12 +65,10 @@ def write_dicom(
     if unit not in KINDS:
         raise ValueError(f"there are no DICOM images in the unit {unit!r}.{nearest(unit, KINDS)}")
     geometry = check_geometry(path, geometry)
-    single = path.suffix.lower() == ".dcm"
-    if single and len(volume) != 1:
-        raise DataError(f"one DICOM file holds one slice, and there are {len(volume)}; name a folder.", path=path)
+    check_count(path, len(volume))
     series = _series(KINDS[unit], volume, geometry, header or Header(), patient or {}, description)
     files = {f"{i + 1:04}.dcm": _bytes(dataset) for i, dataset in enumerate(series)}
-    if single:
+    if _is_single(path):
         write_files({path: files["0001.dcm"]}, overwrite=overwrite)
         return [path]
     write_folder(path, files, overwrite=overwrite)
@@ -90,6 +88,20 @@ def check_geometry(path: Path, geometry: Geometry | None) -> Geometry:
             path=path,
         )
     return geometry
+
+
+def check_count(path: Path, slices: int) -> None:
+    """Refuse several slices for one file.
+
+    Raises:
+        DataError: asks for a folder.
+    """
+    if _is_single(path) and slices != 1:
+        raise DataError(f"one DICOM file holds one slice, and there are {slices}; name a folder.", path=path)
+
+
+def _is_single(path: Path) -> bool:
+    return path.suffix.lower() == ".dcm"
 
 
 def missing_attributes(dataset: Any) -> list[str]:

@@ -60,6 +60,7 @@ def agree(y: Tensor, op: Operator, prior: Prior | None) -> None:
         raise ValueError(f"{op.name} holds tensors for {op.batch} items, y has {len(y)}. Use one operator per batch.")
     _devices(y, op, prior)
     _finite(y)
+    _square(y)
     _unsampled(y, op)
 
 
@@ -103,11 +104,18 @@ def admit_prior(prior: Prior, op: Operator, y: Tensor) -> None:
         raise TypeError(f"prior must follow invdiff.priors.prior.Prior; {type(prior).__name__} does not.")
     if not fits(prior.shape, op.shape_in):
         raise ValueError(f"the prior is for images {prior.shape}, {op.name} takes {op.shape_in}. They must agree.")
+    if prior.shape is None and len(op.shape_in) != 3:
+        raise ValueError(
+            f"the prior is for images (C, H, W), {op.name} takes {op.shape_in}. Use cg or tv, or a prior of such "
+            "images, which its shape must say."
+        )
     is_complex = image_is_complex(y, op, prior)
     if prior.complex != is_complex:
         hint = (
             "Put RealToComplex(shape) before the operator, as op @ RealToComplex(op.shape_in)."
             if is_complex
+            else "Use a prior of real images."
+            if op.complex_in is False
             else "Convert y with y.to(torch.complex64) if the image is complex, or use a prior of real images."
         )
         raise ValueError(
@@ -118,12 +126,26 @@ def admit_prior(prior: Prior, op: Operator, y: Tensor) -> None:
 
 
 def _finite(y: Tensor) -> None:
-    bad = ~torch.isfinite(torch.view_as_real(y).sum(-1) if y.is_complex() else y)
+    bad = ~torch.isfinite(y)
     if bool(bad.any()):
         index = tuple(bad.nonzero()[0].tolist())
         raise ValueError(
             f"y has {int(bad.sum())} values that are not finite, the first at index {index}. Repair the data, or set "
             "them to zero and clear them in the mask."
+        )
+
+
+def _square(y: Tensor) -> None:
+    """Norms are taken by squares, which must neither vanish nor overflow."""
+    limits = torch.finfo(torch.promote_types(y.dtype, torch.float32))
+    low, high = limits.tiny**0.5 / limits.eps**0.5, limits.max**0.5 * limits.eps**0.5
+    peak = y.abs().flatten(1).amax(1)
+    bad = (peak > 0) & ((peak < low) | (peak > high))
+    if bool(bad.any()):
+        item = int(bad.nonzero()[0])
+        raise ValueError(
+            f"item {item} of y reaches {float(peak[item]):.3g}, and squares of such values are lost in {y.dtype}. "
+            f"Multiply y and sigma_y by {1 / float(peak[item]):.0e}, say."
         )
 
 

@@ -3,6 +3,9 @@
 import difflib
 import math
 from collections.abc import Iterable
+from numbers import Integral
+
+_KINDS = {int: "a whole number", float: "a number", bool: "True or False"}  # by annotation
 
 
 def require(
@@ -29,9 +32,21 @@ def require(
         raise ValueError(f"{name} must be {' and '.join(text for text, _ in bounds)}, got {value:g}.")
 
 
+def require_kind(name: str, value: object, kind: object) -> None:
+    """Refuse a value that is plainly not of the annotated kind: int, float or bool; any other passes.
+
+    Raises:
+        TypeError: names the parameter, the kind and the value.
+    """
+    flag, no_number = isinstance(value, bool), value is None or isinstance(value, str)
+    fits = {int: isinstance(value, Integral) and not flag, float: not (flag or no_number), bool: not no_number}
+    if kind in _KINDS and not fits[kind]:
+        raise TypeError(f"{name} must be {_KINDS[kind]}, got {value!r}.")
+
+
 def nearest(word: str, known: Iterable[str]) -> str:
     """A sentence that names the nearest known words and lists them all."""
     known = sorted(known)
     close = difflib.get_close_matches(word, known, n=3, cutoff=0.5)
     guess = f" Did you mean {' or '.join(map(repr, close))}?" if close else ""
-    return f"{guess} There is: {', '.join(known)}."
+    return f"{guess} There is: {', '.join(known) or 'none'}."

@@ -5,7 +5,9 @@ Exit status: 0 all good, 1 an item failed, 2 wrong usage, 130 interrupted (by an
 
 import argparse
 import sys
-from collections.abc import Sequence
+import warnings
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 
 import torch
@@ -13,7 +15,7 @@ import torch
 import invdiff
 from invdiff import convert, demo, doctor, evaluate, fit_prior, inspect_file, reconstruct
 from invdiff.priors.checkpoints import available
-from invdiff.settings import UsageError
+from invdiff.settings import UsageError, whole
 from invdiff.solvers import METHODS
 from invdiff.training import command as training
 
@@ -44,7 +46,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
     if options.threads is not None:
         torch.set_num_threads(options.threads)
     try:
-        return int(options.run(options))
+        if options.run is not doctor.run:  # which reports on devices that are not there
+            _check_device(options.device)
+        with _warned(options.debug):
+            return int(options.run(options))
     except KeyboardInterrupt:
         print("invdiff: interrupted; nothing partial was written.", file=sys.stderr)
         return 130
@@ -57,12 +62,24 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return 2 if isinstance(error, UsageError) else 1
 
 
+@contextmanager
+def _warned(in_full: bool) -> Iterator[None]:
+    """Warnings as one sentence on stderr, without the line of code that they came from."""
+    usual = warnings.formatwarning
+    if not in_full:
+        warnings.formatwarning = lambda message, *place: f"invdiff: warning: {message}\n"
+    try:
+        yield
+    finally:
+        warnings.formatwarning = usual
+
+
 def make_parser() -> argparse.ArgumentParser:
     """The parser of `invdiff` with all its commands."""
     common = argparse.ArgumentParser(add_help=False)
     common.add_argument("--seed", type=int, default=0, help="random seed (default 0)")
     common.add_argument("--device", default="cpu", help="cpu, cuda, mps ... (default cpu)")
-    common.add_argument("--threads", type=_positive, help="CPU threads (default: as PyTorch chooses)")
+    common.add_argument("--threads", type=whole, help="CPU threads (default: as PyTorch chooses)")
     common.add_argument("--debug", action="store_true", help="show the traceback of an error")
     common.add_argument("--out", type=Path, help="where the output goes")
     parser = argparse.ArgumentParser(
@@ -100,11 +117,15 @@ def make_parser() -> argparse.ArgumentParser:
     return parser
 
 
-def _positive(text: str) -> int:
-    value = int(text)
-    if value < 1:
-        raise argparse.ArgumentTypeError(f"must be 1 or more, got {value}")
-    return value
+def _check_device(name: str) -> None:
+    """Refuse a device that torch does not know, or that is not here."""
+    try:
+        kind = torch.device(name).type
+    except RuntimeError as error:
+        raise UsageError(f"--device {name}: torch knows no such device; give cpu, cuda, cuda:1 or mps.") from error
+    here = {"cuda": torch.cuda.is_available(), "mps": torch.backends.mps.is_available()}
+    if not here.get(kind, True):
+        raise UsageError(f"--device {name}: there is none that this torch can use; invdiff doctor says why.")
 
 
 def _methods(options: argparse.Namespace) -> int:

@@ -16,6 +16,7 @@ from invdiff.data.samples import load_sample
 from invdiff.metrics import psnr, ssim
 from invdiff.operators.mri import CartesianMRI
 from invdiff.plotting import Panel, compare, magnitude, save_figure
+from invdiff.plotting.figure import check_figure
 from invdiff.priors.checkpoints import load_prior
 from invdiff.priors.prior import Prior
 from invdiff.result import Result
@@ -25,6 +26,7 @@ METHODS = ("adjoint", "cg", "tv", "wavelet", "dds", "sitcom")
 SAMPLES = {"dds": 4}  # their mean is the image; the others give one
 SIGMA = 0.01  # noise per real component; the image has maximum 1
 COILS, ACS = 8, 12  # receive coils, calibration lines
+PHASE = 0.6 * math.pi  # radians, about half of which the phase reaches to either side
 EPILOG = """examples:
   invdiff demo
   invdiff demo --seed 1 --out figure.png
@@ -56,6 +58,7 @@ def add_command(
 def run(options: argparse.Namespace) -> int:
     """Print the table and write the figure."""
     out = options.out or Path("invdiff-demo.png")
+    check_figure(out)
     scan = simulate(options.seed)
     prior = load_prior("brain-mri")
     if isinstance(prior, torch.nn.Module):
@@ -87,12 +90,16 @@ def simulate(seed: int = 0) -> Scan:
     """The packaged slice with a smooth phase, seen by eight coils: random lines, 4x."""
     image = load_sample("brain").image
     height, width = image.shape
-    y, x = torch.meshgrid(torch.linspace(-1, 1, height), torch.linspace(-1, 1, width), indexing="ij")
-    phase = 0.6 * math.pi * (0.5 * x - 0.3 * y + 0.6 * x * y)
-    truth = torch.polar(image, phase)[None, None]
+    truth = torch.polar(image, smooth_phase(height, width))[None, None]
     mask = cartesian_mask(width, 4, ACS, kind="random", seed=seed)
     scanner = CartesianMRI(mask, simulate_maps(COILS, (height, width), seed=1)[None])
     return Scan(scanner.simulate(truth, SIGMA, seed), mask, truth)
+
+
+def smooth_phase(height: int, width: int, radians: float = PHASE) -> Tensor:
+    """radians (x / 2 - 0.3 y + 0.6 x y) with x and y from -1 to 1: a tilted saddle, (height, width)."""
+    y, x = torch.meshgrid(torch.linspace(-1, 1, height), torch.linspace(-1, 1, width), indexing="ij")
+    return radians * (0.5 * x - 0.3 * y + 0.6 * x * y)
 
 
 def operator(scan: Scan) -> CartesianMRI:

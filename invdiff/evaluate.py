@@ -11,7 +11,7 @@ from statistics import fmean, stdev
 
 from tqdm import tqdm
 
-from invdiff.data.atomic import write_files
+from invdiff.data.atomic import check_target, write_files
 from invdiff.data.errors import DataError
 from invdiff.data.reconstructions import read_volume
 from invdiff.metrics import FastMRIScores, fastmri_scores
@@ -70,6 +70,8 @@ def run(options: argparse.Namespace) -> int:
     """Print a row per volume and the means; 1 where a volume could not be scored."""
     if options.out is not None and options.out.suffix not in _FORMS:
         raise UsageError(f"scores are written to {' or '.join(_FORMS)}, got {options.out}.")
+    if options.out is not None:
+        check_target(options.out, overwrite=True)
     pairs = matched(options.reconstructions, options.references)
     rows, faults = score(pairs, options.target)
     for line in table(rows):

@@ -9,7 +9,12 @@ def write_whole(path: Path, write: Callable[[Path], object]) -> None:
     """Let `write` make a file under another name in the same folder, then give it its name.
 
     A process that dies at any moment leaves the old file whole; the unfinished one is overwritten by the next attempt.
+
+    Raises:
+        FileNotFoundError: the folder does not exist.
     """
+    if not path.parent.is_dir():
+        raise FileNotFoundError(f"{path} cannot be written: the folder {path.parent} does not exist; make it first.")
     partial = path.with_name(f".{path.name}.partial")
     try:
         write(partial)

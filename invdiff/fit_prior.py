@@ -138,7 +138,7 @@ def _fit(options: argparse.Namespace, is_hu: bool) -> Fit:
 def _split(options: argparse.Namespace, fit: Fit) -> Split:
     if options.no_validation or options.part != "train":
         source = open_images(options.source)
-        source = source.part(options.part) if source.parts else source
+        source = source.part(options.part) if source.parts or options.part != "train" else source
         if options.no_validation:
             return Split(source, source, "nothing held out", [])
         return by_subject(source, fit.data.val_share, options.seed)

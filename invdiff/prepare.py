@@ -5,7 +5,6 @@ Nothing here looks at more of a slice than the mask leaves of it, except for the
 
 from dataclasses import dataclass, field
 from functools import partial
-from pathlib import Path
 from typing import Any
 
 import torch
@@ -21,7 +20,7 @@ from invdiff.operators.mri import CartesianMRI
 from invdiff.operators.partial_fourier import PhaseConstraint
 from invdiff.operators.readout import remove_oversampling
 from invdiff.prepare_coils import Coils, encoding, mixed
-from invdiff.scan import Slice
+from invdiff.scan import FileScan, Slice
 from invdiff.settings import UsageError
 
 ONE_SIDED = 10  # lines of one side that the other lacks, from which on it is no chance
@@ -29,24 +28,15 @@ BEFORE = Coils()
 
 
 @dataclass(frozen=True)
-class CartesianScan:
+class CartesianScan(FileScan[KSpaceFile]):
     """A Cartesian file and what is to be done with it; see `prepare`."""
 
-    file: KSpaceFile
     undersampling: Undersampling | None = None
     coils: Coils = BEFORE
     oversampling: int = 1
     partial_fourier: bool = False
     prior: str = field(default="brain-mri", init=False)
     baseline: str = field(default="cg", init=False)
-
-    @property
-    def path(self) -> Path:
-        return self.file.path
-
-    @property
-    def format(self) -> str:
-        return self.file.format
 
     @property
     def shape(self) -> tuple[int, int, int]:
@@ -69,8 +59,6 @@ class CartesianScan:
 
     def slice(self, i: int) -> Slice | None:
         """Slice i, None where it is all zero."""
-        if self.file.status(i) == "empty":
-            return None
         return prepare(
             self.file,
             i,
@@ -99,8 +87,8 @@ def prepare(
     *,
     oversampling: int = 1,
     partial_fourier: bool = False,
-) -> Slice:
-    """Slice i with its operator.
+) -> Slice | None:
+    """Slice i with its operator, None where it is all zero; its k-space is read from the file once.
 
     Args:
         undersampling: retrospective; None takes the slice as it is.
@@ -113,7 +101,12 @@ def prepare(
         UsageError: a file that is undersampled already, or has no maps or noise scan where they are asked for.
         DataError, ValueError: the slice cannot be read, or has too few calibration lines.
     """
-    kspace, mask = _sampled(file, i, undersampling)
+    measured = file.measured(i)
+    if measured is None:
+        return None
+    kspace, mask, lost = measured
+    mask = mask if undersampling is None else _fewer(file, mask, undersampling)
+    kspace = torch.where(mask, kspace, torch.zeros_like(kspace))
     if oversampling > 1:
         kspace, mask = _without_oversampling(file, kspace, mask, oversampling)
     matrix = coils.matrix(kspace, noise_scan(file) if coils.whiten else None)
@@ -122,27 +115,24 @@ def prepare(
     if len(kspace) > 1:
         stored = mixed(file.maps(i), matrix) if coils.maps == "stored" else None
         body = file.body_coil(i) if coils.maps == "body-coil" else None
-        maps = coils.sensitivities(kspace, mask, _cut(stored, oversampling), _reduced(body, oversampling))
+        points = lost if bool(lost.any()) else None
+        maps = coils.sensitivities(kspace, mask, _cut(stored, oversampling), _reduced(body, oversampling), lost=points)
     op, image = encoding(maps, partial(CartesianMRI, mask, shape=(1, *kspace.shape[-2:])))
     reference = file.reference(i) if file.mask is None or file.fully_sampled else None
     words = _described(mask, partial_fourier)
     if not partial_fourier:
-        return Slice(kspace[None], op, words, reference, image=image)
+        return Slice(kspace[None], op, words, reference, image=image, repaired=int(lost.sum()))
     if coils.sets > 1:
         raise UsageError("--partial-fourier works with one set of maps; leave out --sets.")
     phase = PhaseConstraint(op.reference_image(kspace[None]))
-    return Slice(kspace[None], op @ phase, words, reference, image=lambda x: phase(x)[0, 0])
+    return Slice(kspace[None], op @ phase, words, reference, image=lambda x: phase(x)[0, 0], repaired=int(lost.sum()))
 
 
-def _sampled(file: KSpaceFile, i: int, undersampling: Undersampling | None) -> tuple[Tensor, Tensor]:
-    """k-space (coil, h, w) and its mask, (w,) or (h, w)."""
-    kspace, mask = file.kspace(i), file.sampling(i)
-    if undersampling is not None:
-        if file.mask is not None:
-            raise UsageError(f"{file.path.name} is already undersampled (it stores a mask); leave out --acceleration.")
-        kept = undersampling.mask((kspace.shape[-2], kspace.shape[-1]), file.path.name)
-        mask = mask & kept if mask.ndim == kept.ndim else torch.logical_and(mask, kept)
-    return torch.where(mask, kspace, torch.zeros_like(kspace)), mask
+def _fewer(file: KSpaceFile, mask: Tensor, undersampling: Undersampling) -> Tensor:
+    """What of a mask, (w,) or (h, w), the pattern keeps."""
+    if file.mask is not None:
+        raise UsageError(f"{file.path.name} is already undersampled (it stores a mask); leave out --acceleration.")
+    return mask & undersampling.mask(file.shape[-2:], file.path.name)
 
 
 def _without_oversampling(file: KSpaceFile, kspace: Tensor, mask: Tensor, factor: int) -> tuple[Tensor, Tensor]:

@@ -77,6 +77,7 @@ class Coils:
         stored: Tensor | None,
         body: Tensor | None,
         *,
+        lost: Tensor | None = None,
         width: int | None = None,
         kernel: int = 6,
     ) -> Tensor:
@@ -84,12 +85,14 @@ class Coils:
 
         Args:
             kspace: (coil, h, w), Cartesian, whitened and compressed. mask: what of it is sampled; None is all.
+            lost: points (h, w) that were to be sampled and have no value, around which ESPIRiT finds its way.
             stored: the file's maps, mixed as k-space was, or None. body: k-space of the body coil, or None.
             width: of the calibration block, at most; None as each kind has it. kernel: of ESPIRiT's patches.
         """
         block = {} if width is None else {"width": width}
         if self.maps == "espirit":
-            return _seen(espirit_sets(kspace, mask, self.sets, kernel=kernel, crop=self.crop, **block), self.crop)
+            maps = espirit_sets(kspace, mask, self.sets, lost=lost, kernel=kernel, crop=self.crop, **block)
+            return _seen(maps, self.crop)
         if self.maps == "low-resolution":
             return low_resolution_maps(kspace, mask, **block)[None]
         if self.maps == "body-coil":

@@ -7,7 +7,6 @@ Hounsfield units.
 import math
 from dataclasses import dataclass, field, replace
 from functools import cached_property, partial
-from pathlib import Path
 from typing import Any
 
 import torch
@@ -22,12 +21,12 @@ from invdiff.data.projections import ProjectionFile
 from invdiff.operators.ct import Projector
 from invdiff.operators.ct_geometry import FanGeometry, ParallelGeometry
 from invdiff.operators.ct_geometry import Geometry as ScanGeometry
-from invdiff.scan import Slice
+from invdiff.scan import FileScan, Slice
 from invdiff.units import MU_WATER, mu_to_hu
 
 
 @dataclass(frozen=True)
-class ProjectionScan:
+class ProjectionScan(FileScan[ProjectionFile]):
     """A file of projections and what is to be done with it.
 
     Attributes:
@@ -39,7 +38,6 @@ class ProjectionScan:
             least squares then take more iterations; rays of dead bins are left out in either case.
     """
 
-    file: ProjectionFile
     size: tuple[int, int] | None = None
     pixel: float | None = None
     views: int | None = None
@@ -59,21 +57,9 @@ class ProjectionScan:
             require("mu_water", self.mu_water, above=0)
 
     @property
-    def path(self) -> Path:
-        return self.file.path
-
-    @property
-    def format(self) -> str:
-        return self.file.format
-
-    @property
     def shape(self) -> tuple[int, int, int]:
         """(slices, h, w)."""
         return self.file.n_slices, *self.projector.geometry.shape
-
-    @property
-    def crop(self) -> tuple[int, int] | None:
-        return None
 
     @property
     def geometry(self) -> Geometry | None:

@@ -6,8 +6,7 @@ read-outs where asked for, and the maps, from the gridded centre of k-space.
 
 import math
 from dataclasses import dataclass, field
-from functools import partial
-from pathlib import Path
+from functools import cached_property, partial
 from typing import Any
 
 import numpy as np
@@ -26,7 +25,7 @@ from invdiff.operators.readout_gains import readout_gains
 from invdiff.operators.trajectory import checked_trajectory, occupied_cells
 from invdiff.operators.whitening import outermost
 from invdiff.prepare_coils import Coils, encoding, mixed, noise_level
-from invdiff.scan import Slice
+from invdiff.scan import FileScan, Slice
 from invdiff.settings import UsageError
 
 KERNEL, CALIBRATION = 5, 24  # ESPIRiT's patches, and its largest block: the dense centre is small
@@ -36,7 +35,7 @@ BEFORE = Coils()
 
 
 @dataclass(frozen=True)
-class NonCartesianScan:
+class NonCartesianScan(FileScan[ReadoutFile]):
     """A file of read-outs and what is to be done with it.
 
     Attributes:
@@ -47,7 +46,6 @@ class NonCartesianScan:
         gains: divide every read-out by its gain relative to all (`readout_gains`).
     """
 
-    file: ReadoutFile
     coils: Coils = BEFORE
     size: tuple[int, int] | None = None
     spokes: int | None = None
@@ -56,22 +54,10 @@ class NonCartesianScan:
     prior: str = field(default="brain-mri", init=False)
     baseline: str = field(default="cg", init=False)
 
-    @property
-    def path(self) -> Path:
-        return self.file.path
-
-    @property
-    def format(self) -> str:
-        return self.file.format
-
-    @property
+    @cached_property
     def shape(self) -> tuple[int, int, int]:
         """(slices, h, w)."""
         return self.file.shape[0], *(self.size or self.file.size or _resolved(_read(self.file, "trajectory", 0)))
-
-    @property
-    def crop(self) -> tuple[int, int] | None:
-        return None
 
     @property
     def geometry(self) -> Geometry | None:

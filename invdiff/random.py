@@ -33,9 +33,11 @@ class Noise:
         """Draws of the shape and dtype of x (B, ...); a complex draw has unit variance in each real component."""
         shape, dtype = x.shape[1:], x.dtype.to_real()
         if x.is_complex():
-            rows = [torch.randn(*shape, 2, generator=g, dtype=dtype) for g in self.generators]
-            return torch.view_as_complex(torch.stack(rows)).to(self.device)
-        return torch.stack([torch.randn(*shape, generator=g, dtype=dtype) for g in self.generators]).to(self.device)
+            return torch.view_as_complex(self._drawn((*shape, 2), dtype)).to(self.device)
+        return self._drawn(shape, dtype).to(self.device)
+
+    def _drawn(self, shape: Sequence[int], dtype: torch.dtype) -> Tensor:
+        return torch.stack([torch.randn(*shape, generator=g, dtype=dtype, device="cpu") for g in self.generators])
 
     def poisson(self, mean: Tensor) -> Tensor:
         """Counts of these means (B, ...), 0 or more, in their dtype."""
@@ -52,7 +54,7 @@ def streams(
     operating system; a Generator is asked for one integer.
     """
     if isinstance(seed, Generator):
-        number = int(torch.randint(0, _MASK, (1,), generator=seed))
+        number = int(torch.randint(0, _MASK, (1,), generator=seed, device=seed.device))
     elif seed is None:
         number = Generator().seed() & _MASK
     else:

@@ -4,6 +4,7 @@ What kinds of files there are, and how each becomes slices, is in `invdiff.scans
 """
 
 import argparse
+import sys
 from functools import partial
 from typing import Any
 
@@ -28,6 +29,7 @@ from invdiff.solve import solve
 from invdiff.solvers import METHODS
 
 CHI2_LIMITS = (0.5, 2.0)
+WRONG = 10.0  # chi2 of an image that is not one of the data
 WIDTH = max(map(len, METHODS))  # of the names of methods
 AUTO = "auto"  # takes the method that was measured to be the best
 
@@ -45,11 +47,15 @@ def run(parser: argparse.ArgumentParser, options: argparse.Namespace) -> int:
     digest = check_against(read_manifest(options.manifest), options.file) if options.manifest else None
     scan = open_scan(options, parser)
     out = options.out or scan.path.with_name(f"{scan.path.stem}_{options.method}.h5")
+    if "checkpoint" in settings and scan.shape[0] > 1:
+        raise UsageError(
+            f"a checkpoint holds the fit of one slice, and {scan.path.name} has {scan.shape[0]}; leave it out."
+        )
     crop = tuple(options.crop) if options.crop else scan.crop
     geometry = _geometry(scan, options)
     if out.exists() and not options.overwrite and out.suffix:
         raise UsageError(f"{out} exists already; give another --out, or --overwrite.")
-    check_output(out, geometry, [scan.path], options.overwrite)
+    check_output(out, geometry, [scan.path], options.overwrite, scan.shape[0])
     options.prior = options.prior or scan.prior
     prior = _prior(options) if options.method == AUTO or METHODS[options.method].prior else None
     images, facts = [], []
@@ -62,6 +68,8 @@ def run(parser: argparse.ArgumentParser, options: argparse.Namespace) -> int:
     record = _record(scan, options, facts) | {"source_sha256": digest}
     if crop is not None and stack.shape[-2:] != crop:
         record["notes"] = f"{record['notes']}; cropped to {tuple(stack.shape[-2:])}, not {crop}".lstrip("; ")
+    if repaired := sum(f["repaired"] for f in facts):
+        record["notes"] = f"{record['notes']}; {repaired} points of k-space repaired".lstrip("; ")
     volume = Volume(stack, geometry, scan.header, record, (scan.path,), str(record.get("units", "")))
     written = write_volume(out, volume, overwrite=options.overwrite)
     print(f"wrote {written[0]}" + (f" and {len(written) - 1} more" if written[1:] else "") + f": {tuple(stack.shape)}")
@@ -81,13 +89,17 @@ def _slice(
     runs: dict[str, Any] = {"num_samples": options.samples, "select": options.select, "tuned": not options.untuned}
     result = solve(y, op, prior, options.method, **runs, **common, **settings)
     sigma = float("nan") if result.sigma_y is None else float(result.sigma_y.median())
-    print(f"slice {i}: {item.sampling}, sigma {sigma:.3g}, {result.nfe} evaluations, {result.seconds:.1f} s")
+    what = f"{item.sampling}, {item.repaired} points repaired" if item.repaired else item.sampling
+    print(f"slice {i}: {what}, sigma {sigma:.3g}, {result.nfe} evaluations, {result.seconds:.1f} s")
     scores = _scores(result, item)
     _print_scores(result.method, scores)
+    plain = scores
     if result.method != scan.baseline:
-        _print_scores(scan.baseline, _scores(solve(y, op, None, scan.baseline, **common), item))
+        plain = _scores(solve(y, op, None, scan.baseline, **common), item)
+        _print_scores(scan.baseline, plain)
+    _warn_of_repair(i, item.repaired, min(s.get("chi2", 0.0) for s in (scores, plain)))
     found = {"nfe": result.nfe, "seconds": result.seconds, "sampling": item.sampling, "status": result.status}
-    return item.image(result.x).cpu(), scores | found
+    return item.image(result.x).cpu(), scores | found | {"repaired": item.repaired}
 
 
 def _scores(result: Result, item: Slice) -> dict[str, float]:
@@ -108,6 +120,17 @@ def _print_scores(name: str, scores: dict[str, float]) -> None:
     if "psnr" in scores:
         line += f"  PSNR {scores['psnr']:.2f} dB  SSIM {scores['ssim']:.3f}"
     print(line + _explain(scores.get("chi2")), flush=True)
+
+
+def _warn_of_repair(i: int, repaired: int, chi2: float) -> None:
+    """Say on stderr that an image is wrong whose data were repaired. chi2: of whichever method explains them best."""
+    if repaired and chi2 > WRONG:
+        tqdm.write(
+            f"invdiff: WARNING: slice {i} has chi2 {chi2:.0f} after --repair of {repaired} points: its image does not "
+            "explain the data. Do not use it. Probably too little is left to find the coil maps from: try --maps "
+            "low-resolution, or --maps stored if the file has maps; else leave out the slice.",
+            file=sys.stderr,
+        )
 
 
 def _explain(chi2: float | None) -> str:

@@ -9,6 +9,7 @@ from invdiff.data.undersampling import KINDS as PATTERNS
 from invdiff.prepare_coils import MAPS
 from invdiff.scans import KINDS
 from invdiff.selection import WAYS
+from invdiff.settings import positive, whole
 
 EPILOG = """examples:
   invdiff reconstruct scan.h5 --acceleration 4 --method dds
@@ -45,7 +46,7 @@ def make_parser(
         "--untuned", action="store_true", help="the method's own defaults in the place of the measured settings"
     )
     parser.add_argument("--sigma", type=float, help="noise, in units of the measurement (default: estimated)")
-    parser.add_argument("--samples", type=int, default=1, help="independent runs per slice (default 1)")
+    parser.add_argument("--samples", type=whole, default=1, help="independent runs per slice (default 1)")
     parser.add_argument(
         "--select", choices=WAYS, default="mean", help="what of them is written: their mean, or the one of least misfit"
     )
@@ -58,10 +59,10 @@ def make_parser(
 
 def _add_output(parser: argparse.ArgumentParser) -> None:
     group = parser.add_argument_group("output")
-    group.add_argument("--crop", type=int, nargs=2, metavar="N", help="rows and columns to write (default: the file's)")
+    group.add_argument("--crop", type=whole, nargs=2, metavar="N", help="rows and columns (default: the file's)")
     group.add_argument("--plane", choices=PLANES, help="orientation, where the file does not tell")
     group.add_argument(
-        "--spacing", type=float, nargs=3, metavar="MM", help="of rows, columns, slices, where the file does not tell"
+        "--spacing", type=positive, nargs=3, metavar="MM", help="of rows, columns, slices, where the file does not tell"
     )
     group.add_argument("--overwrite", action="store_true", help="replace an existing output")
 
@@ -70,12 +71,12 @@ def _add_kspace(parser: argparse.ArgumentParser) -> None:
     coils = parser.add_argument_group("k-space")
     coils.add_argument("--maps", default="espirit", choices=MAPS, help="coil maps (default espirit)")
     coils.add_argument(
-        "--sets", type=int, default=1, help="sets of ESPIRiT maps; 2 where the object folds (soft-SENSE)"
+        "--sets", type=whole, default=1, help="sets of ESPIRiT maps; 2 where the object folds (soft-SENSE)"
     )
     coils.add_argument("--map-crop", type=float, default=0.9, help="eigenvalue below which maps are zero (default 0.9)")
-    coils.add_argument("--coils", type=int, help="compress to so many virtual coils")
+    coils.add_argument("--coils", type=whole, help="compress to so many virtual coils")
     coils.add_argument("--whiten", action="store_true", help="decorrelate the coils with the noise of the scan")
-    coils.add_argument("--oversampling", type=int, help="of the read-out, removed (default: as the trajectory tells)")
+    coils.add_argument("--oversampling", type=whole, help="of the read-out, removed (default: as the trajectory tells)")
     lines = parser.add_argument_group("Cartesian k-space")
     lines.add_argument("--acceleration", type=float, help="undersample a fully sampled file by this factor first")
     lines.add_argument("--acs", type=float, default=0.08, help="share of central lines kept (default 0.08)")
@@ -91,14 +92,14 @@ def _add_kspace(parser: argparse.ArgumentParser) -> None:
         help="an option of the format, such as axes=coils",
     )
     radial = parser.add_argument_group("non-Cartesian k-space")
-    radial.add_argument("--size", type=int, nargs="+", metavar="N", help="of the image, N or H W (default: the file's)")
-    radial.add_argument("--spokes", type=int, help="keep so many read-outs, spread evenly")
+    radial.add_argument("--size", type=whole, nargs="+", metavar="N", help="of the image, N or H W (default: file's)")
+    radial.add_argument("--spokes", type=whole, help="keep so many read-outs, spread evenly")
     radial.add_argument("--gains", action="store_true", help="divide read-outs by their gains, found where they cross")
 
 
 def _add_projections(parser: argparse.ArgumentParser) -> None:
     group = parser.add_argument_group("CT projections")
-    group.add_argument("--pixel", type=float, metavar="MM", help="of the image (default: the file's, or a bin)")
-    group.add_argument("--views", type=int, help="keep so many views, spread evenly")
-    group.add_argument("--mu-water", type=float, metavar="PER_MM", help="for Hounsfield units (default: the scanner's)")
+    group.add_argument("--pixel", type=positive, metavar="MM", help="of the image (default: the file's, or a bin)")
+    group.add_argument("--views", type=whole, help="keep so many views, spread evenly")
+    group.add_argument("--mu-water", type=positive, metavar="PER_MM", help="for Hounsfield units (default: scanner's)")
     group.add_argument("--weighted", action="store_true", help="weigh every ray by its own noise")

@@ -14,7 +14,7 @@ from invdiff.files import write_whole
 from invdiff.units import Units
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Result:
     """A finished reconstruction, in physical units.
 
@@ -25,7 +25,7 @@ class Result:
     options: every option with the value used. nfe, vjps: denoiser evaluations and input gradients per image.
     seconds: wall time of the solver. misfit: |A x0 - y| by step, (steps, B, S), prior units; empty if not tracked.
     chi2: |A x - y|^2 / (m sigma_y^2), (B,), m the number of real measured values; about 1 where x explains the data to
-        the noise; None without sigma_y. sigma_y: (B,), as given or estimated, in the units of y; the
+        the noise; None where sigma_y is unknown or 0. sigma_y: (B,), as given or estimated, in the units of y; the
         tensor that was passed where that has a value for every entry of y (misfit and chi2 are then of y / sigma_y).
     units: the affine map used. seed: of the random streams. status: a sentence. reference: BibTeX of the method.
     skipped: noise levels passed in closed form (teleportation), each at least one evaluation saved.

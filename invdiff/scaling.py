@@ -66,7 +66,7 @@ def _compare(y: Tensor, op: Operator, prior: Prior | None, units: Units) -> None
         warnings.warn(
             f"the data are {worst:.3g} times as bright as the images that the prior knows, so it will not help. "
             "Pass scale=..., or scale the data.",
-            stacklevel=3,
+            stacklevel=5,  # of the caller of solve
         )
 
 

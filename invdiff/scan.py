@@ -3,7 +3,7 @@
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any, Generic, Protocol, TypeVar
 
 from torch import Tensor
 
@@ -30,6 +30,7 @@ class Slice:
             the operator.
         image: from a solution (1, C, H, W) to the image (H, W) that is written.
         data_range: of the reference, for scores; None takes its maximum.
+        repaired: points of the measurement that had no value and count as not sampled.
     """
 
     y: Tensor
@@ -39,6 +40,7 @@ class Slice:
     sigma_y: float | Tensor | None = None
     image: Callable[[Tensor], Tensor] = first_channel
     data_range: float | None = None
+    repaired: int = 0
 
 
 class Scan(Protocol):
@@ -76,3 +78,34 @@ class Scan(Protocol):
     def record(self) -> dict[str, Any]:
         """How slices are made from the file, for the attributes of the output."""
         ...
+
+
+class Opened(Protocol):
+    """A file of measurements whose structure has been checked."""
+
+    @property
+    def path(self) -> Path: ...
+    @property
+    def format(self) -> str: ...
+
+
+F = TypeVar("F", bound=Opened)
+
+
+@dataclass(frozen=True)
+class FileScan(Generic[F]):
+    """What a `Scan` takes from its file as it is; images are shown whole, unless a kind of scan knows better."""
+
+    file: F
+
+    @property
+    def path(self) -> Path:
+        return self.file.path
+
+    @property
+    def format(self) -> str:
+        return self.file.format
+
+    @property
+    def crop(self) -> tuple[int, int] | None:
+        return None

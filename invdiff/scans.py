@@ -67,21 +67,28 @@ def _undersampling(options: argparse.Namespace) -> Undersampling | None:
     if options.mask in PATTERNS and options.acceleration is None:
         return None
     try:
-        return Undersampling(options.mask, options.acceleration or 1.0, options.acs, options.seed)
+        acceleration = 1.0 if options.acceleration is None else options.acceleration
+        return Undersampling(options.mask, acceleration, options.acs, options.seed)
     except ValueError as error:
         raise UsageError(f"--mask: {error}") from error
 
 
 def _noncartesian(options: argparse.Namespace) -> NonCartesianScan:
     file = guarded(options.file, open_readout_file, options.file, options.format)
-    size = None if options.size is None else (options.size[0], options.size[-1])
-    return NonCartesianScan(file, _coils(options), size, options.spokes, options.oversampling, options.gains)
+    return NonCartesianScan(file, _coils(options), _size(options), options.spokes, options.oversampling, options.gains)
 
 
 def _projections(options: argparse.Namespace) -> ProjectionScan:
     file = open_projections(options.file, options.format, **parse_settings(options.open))
-    size = None if options.size is None else (options.size[0], options.size[-1])
-    return ProjectionScan(file, size, options.pixel, options.views, options.mu_water, options.weighted)
+    return ProjectionScan(file, _size(options), options.pixel, options.views, options.mu_water, options.weighted)
+
+
+def _size(options: argparse.Namespace) -> tuple[int, int] | None:
+    if options.size is None:
+        return None
+    if len(options.size) > 2:
+        raise UsageError(f"--size takes one side or two, got {' '.join(map(str, options.size))}.")
+    return options.size[0], options.size[-1]
 
 
 def _coils(options: argparse.Namespace) -> Coils:

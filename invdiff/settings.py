@@ -1,6 +1,8 @@
 """OPTION=VALUE on a command line: names to Python values."""
 
+import argparse
 import ast
+import math
 from collections.abc import Sequence
 from typing import Any
 
@@ -25,3 +27,25 @@ def parse_settings(items: Sequence[str]) -> dict[str, Any]:
         except (ValueError, SyntaxError):
             settings[name] = value
     return settings
+
+
+def whole(text: str) -> int:
+    """A whole number of 1 or more, as the type of an argument."""
+    try:
+        value = int(text)
+    except ValueError:
+        value = 0
+    if value < 1:
+        raise argparse.ArgumentTypeError(f"must be a whole number of 1 or more, got {text!r}")
+    return value
+
+
+def positive(text: str) -> float:
+    """A finite number above 0, as the type of an argument."""
+    try:
+        value = float(text)
+    except ValueError:
+        value = math.nan
+    if not 0 < value < math.inf:
+        raise argparse.ArgumentTypeError(f"must be a number above 0, got {text!r}")
+    return value

@@ -1,9 +1,11 @@
 """The front door: look up the method, check everything, find the units, call, return a Result."""
 
 import inspect
+import math
 import time
 import warnings
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from typing import Any
 
 import torch
@@ -11,7 +13,7 @@ from torch import Generator, Tensor
 
 from invdiff.admission import admit, needs_noise, recognise
 from invdiff.automatic import choose
-from invdiff.checks import nearest, require
+from invdiff.checks import nearest, require, require_kind
 from invdiff.monitor import Monitor
 from invdiff.operators.base import LinearOperator, Operator
 from invdiff.operators.weighted import whitened
@@ -32,6 +34,14 @@ from invdiff.units import Units
 RESERVED = ("y", "op", "prior", "sigma_y", "noise", "callback")
 
 
+@contextmanager
+def _own_mode() -> Iterator[None]:
+    """Solvers take gradients, and compute in the precision of y, whatever mode the caller is in."""
+    with torch.inference_mode(False), torch.autocast("cpu", enabled=False), torch.autocast("cuda", enabled=False):
+        yield
+
+
+@_own_mode()
 def solve(
     y: Tensor,
     op: Operator,
@@ -91,11 +101,14 @@ def solve(
     """
     if method != "auto" and budget is not None:
         raise ValueError("budget is for method='auto'; a method that is named takes the time it takes.")
+    if isinstance(y, Tensor):
+        y = y.detach().resolve_conj().resolve_neg()
     why = ""
     if method == "auto":
         method, why = choose(y, op, prior, sigma_y, budget, num_samples, options)
     chosen, name = _look_up(method)
     resolved = _bind(chosen, name, options)
+    require_kind("num_samples", num_samples, int)
     require("num_samples", num_samples, at_least=1)
     check_select(select, num_samples)
     admit(y, op, prior, chosen, name)
@@ -160,12 +173,25 @@ def solve(
 def _look_up(method: str | Callable[..., Tensor]) -> tuple[Method, str]:
     if callable(method):
         takes_prior = "prior" in inspect.signature(method).parameters
+        _check_form(method)
         doc = (inspect.getdoc(method) or "a user's solver").splitlines()[0]
         needs = takes_prior and inspect.signature(method).parameters["prior"].default is inspect.Parameter.empty
         return Method(method, doc, prior=needs), getattr(method, "__name__", "custom")
     if method not in METHODS:
         raise ValueError(f"unknown method {method!r}.{nearest(str(method), [*METHODS, 'auto'])}")
     return METHODS[method], method
+
+
+def _check_form(solver: Callable[..., Tensor]) -> None:
+    """Refuse a function that cannot be called as `_run` does."""
+    form = inspect.signature(solver)
+    try:
+        form.bind_partial(None, None, None, noise=None, callback=None)
+    except TypeError as error:
+        raise TypeError(
+            "a method of your own is called as solver(y, op, prior, noise=..., callback=..., and its options); "
+            f"{getattr(solver, '__name__', solver)}{form} is not of this form: {error}."
+        ) from error
 
 
 def _bind(method: Method, name: str, options: dict[str, Any]) -> dict[str, Any]:
@@ -179,6 +205,8 @@ def _bind(method: Method, name: str, options: dict[str, Any]) -> dict[str, Any]:
     missing = [k for k, v in resolved.items() if v is inspect.Parameter.empty]
     if missing:
         raise TypeError(f"{name} needs a value for {', '.join(missing)}.")
+    for option, value in options.items():
+        require_kind(option, value, parameters[option].annotation)
     return resolved
 
 
@@ -219,9 +247,13 @@ def _run(
     arguments = {"noise": noise, "callback": monitor.watch(units)}
     if "sigma_y" in inspect.signature(method.function).parameters:
         arguments["sigma_y"] = level
-    if isinstance(op, LinearOperator):
-        return method.function(y, op, prior, **arguments, **options)
-    return method.function(y, op.affine(units.scale, units.offset), prior, **arguments, **options)
+    seen = op if isinstance(op, LinearOperator) else op.affine(units.scale, units.offset)
+    x = method.function(y, seen, prior, **arguments, **options)
+    wanted = (len(y), *op.shape_in)
+    if not isinstance(x, Tensor) or x.numel() != math.prod(wanted):
+        came = f"{tuple(x.shape)}" if isinstance(x, Tensor) else type(x).__name__
+        raise TypeError(f"{monitor.name} must return a tensor of images {wanted}, got {came}.")
+    return x
 
 
 def _last(monitor: Monitor, units: Units, batch: int, samples: int) -> Tensor | None:
@@ -240,7 +272,7 @@ def _strange(prior: Any, x: Tensor) -> str:
         return ""
     report = check(prior, x)
     if not report.ok:
-        warnings.warn(report.sentence, PriorMismatch, stacklevel=3)
+        warnings.warn(report.sentence, PriorMismatch, stacklevel=4)  # of the caller of solve
     return f"; {report.sentence}" if report.sentence else ""
 
 

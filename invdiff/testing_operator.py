@@ -27,8 +27,9 @@ TOLERANCES = {
 }
 _DENSE_SIZE = 600  # real unknowns and measurements up to which the matrix is built unless asked
 _HINTS = {
-    "linearity": "A(a x + b z) differs from a A(x) + b A(z).",
-    "dot": "<A x, y> differs from <x, A^H y>: the adjoint is not the transpose of the forward code.",
+    "linearity": "A(a x + b z) differs from a A(x) + b A(z). Is it linear over the reals only? Say real_linear = True.",
+    "dot": "<A x, y> differs from <x, A^H y>: the adjoint is not the transpose of the forward code. Is a factor, a "
+    "shift or a conjugate missing?",
     "normal": "normal(x) differs from adjoint(A(x)).",
     "gradient": "automatic differentiation disagrees with the adjoint.",
     "prox": "A^H (A x - y) + rho (x - z) is not zero at x = prox(z, y, rho).",
@@ -68,12 +69,15 @@ def check_operator(
 
     Raises:
         AssertionError: names the operator, the check, the relative error and what was allowed.
+        TypeError: not an operator.
 
     Example:
         >>> from invdiff.operators import Identity
         >>> check_operator(Identity((1, 3, 5)))["dot"] < 1e-6
         True
     """
+    if not isinstance(op, Operator):
+        raise TypeError(f"check_operator takes an operator, got {type(op).__name__}. Subclass LinearOperator.")
     bars = TOLERANCES | dict(tolerances or {})
     if isinstance(op, LinearOperator):
         bars |= {what: max(bars[what], op.normal_error) for what in ("normal", "prox")}
@@ -218,7 +222,9 @@ class _Check:
             leaf = at.detach().requires_grad_()
             out = function(leaf)
             _require(
-                out.requires_grad, f"{op.name}: gradient: the result does not depend on its argument for autograd."
+                out.requires_grad,
+                f"{op.name}: gradient: the result does not depend on its argument for autograd. Send code that it "
+                "cannot follow through invdiff.operators.linear_map.linear_map.",
             )
             (gradient,) = torch.autograd.grad(out, leaf, v)
             self.expect("gradient", gradient, transpose(v))

@@ -3,9 +3,13 @@
 y is divided by the scale as behind a linear operator, so that for A(c x) = c A(x) the units of x and y do not matter.
 """
 
+import math
+from typing import Any
+
 from torch import Tensor
 
 from invdiff.operators.base import Operator
+from invdiff.random import Noise
 from invdiff.shapes import over
 
 
@@ -22,9 +26,29 @@ class AffineInput(Operator):
         self.register_buffer("scale", scale, persistent=False)
         self.register_buffer("offset", offset, persistent=False)
 
+    @property
+    def name(self) -> str:
+        return self.op.name
+
     def forward(self, x: Tensor) -> Tensor:
         y = self.op(over(self.scale, x) * x + over(self.offset, x))
         return y / over(self.scale, y)
+
+    def first_image(
+        self,
+        y: Tensor,
+        noise: Noise,
+        is_complex: bool,
+        low: Tensor | float = -math.inf,
+        used: Tensor | None = None,
+        **settings: Any,
+    ) -> Tensor | None:
+        y, low = over(self.scale, y) * y, self.scale * low + self.offset
+        x = self.op.first_image(y, noise, is_complex, low, used, **settings)
+        return None if x is None else (x - over(self.offset, x)) / over(self.scale, x)
+
+    def reach(self) -> float:
+        return self.op.reach() / float(self.scale.max())
 
     def norm(self) -> float:
         """Of one item where all are alike."""

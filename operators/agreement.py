@@ -1,6 +1,10 @@
-"""What operators that are combined agree on: real or complex, the size of the batch they hold tensors for, family."""
+"""What operators that are combined agree on: real or complex, the size of the batch they hold, pixels, family."""
 
 from collections.abc import Sequence
+from functools import reduce
+
+import torch
+from torch import Tensor
 
 from invdiff.operators.base import Operator
 
@@ -29,6 +33,12 @@ def common_batch(formula: str, ops: Sequence[Operator]) -> int:
     if len(sizes) > 1:
         raise ValueError(f"{formula}: operators hold tensors for different batches, {sorted(sizes)}.")
     return sizes.pop() if sizes else 1
+
+
+def common_support(ops: Sequence[Operator]) -> Tensor | None:
+    """The pixels that any of them can tell of; None where that is all."""
+    supports = [op.support for op in ops if op.support is not None]
+    return reduce(torch.logical_or, supports) if len(supports) == len(ops) else None
 
 
 def common_family(ops: Sequence[Operator]) -> str | None:

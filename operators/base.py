@@ -6,7 +6,7 @@ solves that samplers need. Operators are pure and deterministic; noise is not pa
 
 import math
 from functools import partial
-from typing import overload
+from typing import Any, overload
 
 import torch
 from torch import Tensor
@@ -14,7 +14,7 @@ from torch import Tensor
 from invdiff.linalg import cg, power_iteration
 from invdiff.module import Movable
 from invdiff.operators.svd import SVD
-from invdiff.random import streams
+from invdiff.random import Noise, streams
 from invdiff.shapes import Shape, check_shape, over, real_size
 
 
@@ -124,6 +124,33 @@ class Operator(Movable):
     def estimate_sigma(self, y: Tensor) -> Tensor | None:
         """Noise standard deviation per real component from y alone, (B,), or None where y cannot tell."""
         return None
+
+    def first_image(
+        self,
+        y: Tensor,
+        noise: Noise,
+        is_complex: bool,
+        low: Tensor | float = -math.inf,
+        used: Tensor | None = None,
+        **settings: Any,
+    ) -> Tensor | None:
+        """An image to begin with, (B, *shape_in), where descents from a blank one end far from the truth; else None.
+
+        Args:
+            y: (B, *shape_out). is_complex: whether the image is.
+            noise: of its random starts, a stream for each item.
+            low: least value of a real image, a number or (B,).
+            used: the entries of y to go by, broadcastable to it; None for all that are measured.
+            settings: the operator's own.
+        """
+        return None
+
+    def reach(self) -> float:
+        """How large images may be, root mean square, for A to be about its tangent at zero; where none is known, inf.
+
+        In the units of x: it tells `norm` what "near zero" is, for operators in whose formula x has a unit.
+        """
+        return math.inf
 
     def norm(self) -> float:
         """How far y moves with x, by which solvers divide their steps: |J(x)| near x = 0, computed once."""

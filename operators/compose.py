@@ -5,12 +5,14 @@ Composites check shapes and kinds (real or complex) at construction, and message
 
 import math
 from numbers import Complex
+from typing import Any
 
 from torch import Tensor
 
-from invdiff.operators.agreement import common_batch, common_kinds, kind
+from invdiff.operators.agreement import common_batch, common_kinds, common_support, kind
 from invdiff.operators.base import LinearOperator, Operator
 from invdiff.operators.svd import SVD
+from invdiff.random import Noise
 
 
 class Adjoint(LinearOperator):
@@ -73,7 +75,7 @@ class Composition(Operator):
         complex_out = right.complex_out if left.complex_out is None else left.complex_out
         super().__init__(right.shape_in, left.shape_out, complex_in, complex_out)
         self.left, self.right, self.formula = left, right, formula
-        self.sampled, self.support = _sampled(left, right), right.support
+        self.sampled, self.support = _sampled(left, right), _support(left, right)
         self.batch = common_batch(formula, (left, right))
         self.pointwise = left.pointwise and right.pointwise
         self.family = right.family if left.family == "" else left.family if right.family == "" else None
@@ -84,6 +86,24 @@ class Composition(Operator):
 
     def forward(self, x: Tensor) -> Tensor:
         return self.left(self.right(x))
+
+    def first_image(
+        self,
+        y: Tensor,
+        noise: Noise,
+        is_complex: bool,
+        low: Tensor | float = -math.inf,
+        used: Tensor | None = None,
+        **settings: Any,
+    ) -> Tensor | None:
+        """That of B, where A only weighs its entries."""
+        if not (isinstance(self.left, LinearOperator) and self.left.pointwise):
+            return None
+        used = self.sampled if used is None else used
+        return self.right.first_image(self.left.reference_image(y), noise, is_complex, low, used, **settings)
+
+    def reach(self) -> float:
+        return self.right.reach()
 
     def vjp(self, x: Tensor, v: Tensor) -> Tensor:
         return self.right.vjp(x, self.left.vjp(self.right(x), v))
@@ -137,7 +157,7 @@ class Sum(LinearOperator):
         super().__init__(first.shape_in, first.shape_out, *common_kinds(formula, pair))
         self.first, self.second, self.formula = first, second, formula
         self.batch, self.real_linear = common_batch(formula, pair), first.real_linear or second.real_linear
-        self.pointwise = first.pointwise and second.pointwise
+        self.pointwise, self.support = first.pointwise and second.pointwise, common_support(pair)
         if first.sampled is not None and second.sampled is not None:
             self.sampled = first.sampled | second.sampled
 
@@ -225,6 +245,12 @@ def _sampled(left: Operator, right: Operator) -> Tensor | None:
     if not left.pointwise or right.sampled is None:
         return left.sampled
     return right.sampled if left.sampled is None else left.sampled & right.sampled
+
+
+def _support(left: Operator, right: Operator) -> Tensor | None:
+    if not right.pointwise or left.support is None:
+        return right.support
+    return left.support if right.support is None else left.support & right.support
 
 
 def _enclosed(op: Operator, *kinds: type[Operator]) -> str:

@@ -11,9 +11,8 @@ LARGEST_ANGLE = 4 * math.pi  # two turns; degrees are larger
 
 def default_bins(shape: Sequence[int], pixel: Any, width: float) -> int:
     """Bins of this width (mm, at the axis) that cover the image's diagonal."""
-    return math.ceil(
-        math.hypot(*(n * d for n, d in zip(image_sizes(shape), pixel_pair(pixel), strict=True))) / width - 1e-6
-    )
+    diagonal = math.hypot(*(n * d for n, d in zip(image_sizes(shape), pixel_pair(pixel), strict=True)))
+    return math.ceil(diagonal / length("bin_width", width) - 1e-6)
 
 
 def checked_angles(angles: Any) -> tuple[float, ...]:

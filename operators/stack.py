@@ -7,7 +7,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from invdiff.operators.agreement import common_batch, common_family, common_kinds
+from invdiff.operators.agreement import common_batch, common_family, common_kinds, common_support
 from invdiff.operators.base import LinearOperator, Operator
 
 
@@ -41,7 +41,7 @@ class Stack(Operator):
         super().__init__(shapes[0], (sum(sizes),), *common_kinds(formula, ops))
         self.parts: Any = nn.ModuleList(ops)
         self.sizes, self.formula, self.family = sizes, formula, common_family(ops)
-        self.batch = common_batch(formula, ops)
+        self.batch, self.support = common_batch(formula, ops), common_support(ops)
         if any(op.sampled is not None for op in ops):
             self.sampled = self._flat_masks(ops)
 
@@ -58,6 +58,9 @@ class Stack(Operator):
 
     def forward(self, x: Tensor) -> Tensor:
         return torch.cat([op(x).flatten(1) for op in self.parts], 1)
+
+    def reach(self) -> float:
+        return min(op.reach() for op in self.parts)
 
     def split(self, y: Tensor) -> list[Tensor]:
         """The measurement of each operator in its own shape, from (B, n)."""

@@ -73,6 +73,10 @@ class Transmission(Operator):
     def forward(self, x: Tensor) -> Tensor:
         return self.photons * torch.exp(-self.projector(x)) + self.background
 
+    def reach(self) -> float:
+        """1 / |A|: line integrals of about 1, with projectors in mm small numbers of mm^-1."""
+        return 1 / (self.projector.norm() or 1.0)
+
     def simulate(self, x: Tensor, sigma_y: float = 0.0, seed: int | None = 0) -> Tensor:
         """Poisson counts plus electronic noise of standard deviation sigma_y; sample i draws from stream i of `seed`.
 

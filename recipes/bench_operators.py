@@ -101,7 +101,7 @@ def report(pair: Pair, rounds: int, device: torch.device) -> None:
     print(f"{name:44}{mine:12.2f}{theirs:12.2f}{ratio:8.2f}{difference:12.1e}", flush=True)
 
 
-def timed(call: Call, device: torch.device) -> float:
+def timed(call: Callable[[], object], device: torch.device) -> float:
     """Seconds of one call, the device's queue emptied before and after."""
     synchronise(device)
     start = time.perf_counter()

@@ -10,6 +10,7 @@ methods take hours, most of them the networks that are fitted to each scan; --me
 import argparse
 import platform
 from collections.abc import Callable
+from functools import partial
 
 import torch
 from torch import Tensor
@@ -19,7 +20,7 @@ from invdiff import demo
 from invdiff.data.masks import cartesian_mask
 from invdiff.metrics import psnr
 from invdiff.operators import CartesianMRI, Downsampling, GaussianBlur, Inpainting, MotionBlur
-from invdiff.operators.base import Operator
+from invdiff.operators.base import LinearOperator, Operator
 from invdiff.plotting import magnitude
 from invdiff.priors import Prior
 from invdiff.result import Result
@@ -43,23 +44,27 @@ def multi_coil() -> tuple[Operator, Tensor]:
     return demo.operator(scan), scan.kspace
 
 
-def simulated(op: Operator) -> tuple[Operator, Tensor]:
+def simulated(make: Callable[[], Operator]) -> tuple[Operator, Tensor]:
+    op = make()
     return op, op.simulate(demo.simulate(0).truth, SIGMA, seed=0)
 
 
-def single_coil(rate: float, lines: int) -> tuple[Operator, Tensor]:
-    return simulated(CartesianMRI(cartesian_mask(SIZE, rate, lines, seed=0), shape=SHAPE))
+def single_coil(rate: float, lines: int) -> CartesianMRI:
+    return CartesianMRI(cartesian_mask(SIZE, rate, lines, seed=0), shape=SHAPE)
 
 
-CASES: dict[str, Callable[[], tuple[Operator, Tensor]]] = {
-    "MRI 4x, 8 coils": multi_coil,
+OPERATORS: dict[str, Callable[[], LinearOperator]] = {
     "MRI 4x, 1 coil": lambda: single_coil(4, 10),
     "MRI 8x, 1 coil": lambda: single_coil(8, 5),
-    "random inpainting, 30 % kept": lambda: simulated(Inpainting(random_pixels(0.3), SHAPE)),
-    "box inpainting, 40x40": lambda: simulated(Inpainting(box(), SHAPE)),
-    "Gaussian blur, std 2": lambda: simulated(GaussianBlur(2.0, SHAPE, size=25)),
-    "motion blur, 25x25": lambda: simulated(MotionBlur(SHAPE, size=25, seed=0)),
-    "super-resolution x4": lambda: simulated(Downsampling(4, SHAPE)),
+    "random inpainting, 30 % kept": lambda: Inpainting(random_pixels(0.3), SHAPE),
+    "box inpainting, 40x40": lambda: Inpainting(box(), SHAPE),
+    "Gaussian blur, std 2": lambda: GaussianBlur(2.0, SHAPE, size=25),
+    "motion blur, 25x25": lambda: MotionBlur(SHAPE, size=25, seed=0),
+    "super-resolution x4": lambda: Downsampling(4, SHAPE),
+}
+CASES: dict[str, Callable[[], tuple[Operator, Tensor]]] = {
+    "MRI 4x, 8 coils": multi_coil,
+    **{name: partial(simulated, make) for name, make in OPERATORS.items()},
 }
 
 

@@ -13,7 +13,6 @@ from typing import Any
 
 import numpy as np
 import torch
-from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 from torch import Tensor
 from torch.nn.functional import avg_pool2d
@@ -21,7 +20,7 @@ from torch.nn.functional import avg_pool2d
 import invdiff
 from invdiff.data.projections import open_projections
 from invdiff.operators.ct import Projector
-from invdiff.plotting import save_figure
+from invdiff.plotting import Panel, gallery, save_figure
 from invdiff.prepare_ct import scan_geometry
 
 METHODS: dict[str, dict[str, Any]] = {
@@ -50,7 +49,7 @@ def main() -> None:
             rows[sample][method] = result.x
             print(f"  {method:6} score {score(result.x, small > 0.5):.3f}, misfit "
                   f"{float((coarse(result.x) - y).square().mean().sqrt()):.4f}", flush=True)  # fmt: skip
-    save_figure(figure(rows), args.out)
+    save_figure(figure(rows), args.out, dpi=230)
     print(f"wrote {args.out}")
 
 
@@ -84,18 +83,13 @@ def matthews(found: Tensor, truth: Tensor) -> float:
 
 
 def figure(rows: dict[str, dict[str, Tensor]]) -> Figure:
-    columns = max(len(row) for row in rows.values())
-    drawing = Figure(figsize=(2.6 * columns, 2.8 * len(rows)))
-    FigureCanvasAgg(drawing)
-    axes = drawing.subplots(len(rows), columns, squeeze=False)
-    for row, (sample, images) in zip(axes, rows.items(), strict=True):
-        for axis, (name, image) in zip(row, images.items(), strict=False):
-            high = float(torch.quantile(image.flatten(), 0.995))
-            axis.imshow(image[0, 0].cpu(), cmap="gray", vmin=0, vmax=high)
-            axis.set_title(f"{sample}, {name}", fontsize=8)
-            axis.axis("off")
-    drawing.tight_layout()
-    return drawing
+    """One row per sample; every image from 0 to its 99.5th percentile."""
+    panels = [
+        Panel(f"{sample}, {name}", image[0, 0].clamp(0, float(torch.quantile(image, 0.995))).numpy())
+        for sample, images in rows.items()
+        for name, image in images.items()
+    ]
+    return gallery(panels, len(panels) // len(rows))
 
 
 if __name__ == "__main__":

@@ -17,7 +17,6 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import torch
-from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 from torch import Tensor
 from torch.nn.functional import avg_pool2d, max_pool2d
@@ -28,10 +27,10 @@ from invdiff.data.images import open_images
 from invdiff.data.line_integrals import line_integrals
 from invdiff.metrics import psnr
 from invdiff.operators import ParallelBeamCT, Transmission
-from invdiff.plotting import save_figure
+from invdiff.plotting import Panel, gallery, save_figure
 from invdiff.units import hu_to_mu, mu_to_hu
 
-WINDOW, DEEPEST = (-1000.0, 1000.0), 8.0  # HU; line integral
+WINDOW, SOFT, DEEPEST = (-1000.0, 1000.0), (-250.0, 350.0), 8.0  # HU; HU; line integral
 MODEL_ERROR = 0.015  # of a line integral, rms: 0.012 to 0.017 on four training slices of four subjects
 KINDS = {"air": (-1100.0, -900.0), "soft": (-150.0, 150.0), "bone": (200.0, 3100.0)}  # HU
 SOLID = 30  # pixels, the fewest whose mean is told
@@ -179,17 +178,8 @@ def table(scores: dict[tuple[str, str], list[tuple[float, dict[str, float]]]]) -
 
 def figure(shown: dict[str, dict[str, Tensor]]) -> Figure:
     """The first slice, soft-tissue window."""
-    columns = max(len(row) for row in shown.values())
-    drawing = Figure(figsize=(2.2 * columns, 2.3 * len(shown)))
-    FigureCanvasAgg(drawing)
-    axes = drawing.subplots(len(shown), columns, squeeze=False)
-    for row, (name, images) in zip(axes, shown.items(), strict=True):
-        for axis, (method, image) in zip(row, images.items(), strict=False):
-            axis.imshow(image[0, 0].numpy(), cmap="gray", vmin=-250, vmax=350)
-            axis.set_title(f"{name}, {method}", fontsize=8)
-            axis.axis("off")
-    drawing.tight_layout()
-    return drawing
+    panels = [Panel(f"{name}, {m}", x[0, 0].numpy()) for name, images in shown.items() for m, x in images.items()]
+    return gallery(panels, len(panels) // len(shown), window=SOFT)
 
 
 if __name__ == "__main__":

@@ -96,9 +96,9 @@ def reconstruct(job: Job, file: KSpaceFile, target: Path) -> None:
 def solved(job: Job, file: KSpaceFile, i: int) -> torch.Tensor:
     """Magnitude of slice i, cropped, (h', w') float32; zeros for an empty one."""
     o = job.options
-    if file.status(i) == "empty":
-        return centre_crop(torch.zeros(file.shape[-2:]), file.crop)
     item = prepare(file, i, Undersampling(o.mask, o.acceleration, o.acs, o.seed) if file.mask is None else None)
+    if item is None:
+        return centre_crop(torch.zeros(file.shape[-2:]), file.crop)
     y, op = item.y.to(o.device), item.op.to(o.device)
     own = {"num_samples": o.samples, "seed": mix(o.seed, zlib.crc32(file.path.name.encode()), i)}
     result = invdiff.solve(y, op, job.prior, o.method, progress=False, **own, **job.settings["options"])

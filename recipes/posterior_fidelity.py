@@ -13,9 +13,7 @@ import argparse
 import math
 from pathlib import Path
 
-import h5py
-import torch
-import torch.nn.functional as F
+from held_out import held_out
 from torch import Tensor
 
 import invdiff
@@ -33,13 +31,7 @@ METHODS = ("daps", "pnp-dm", "pigdm", "ddnm", "diffpir", "dc-pnp", "dds")
 
 def truth(path: Path | None, index: int) -> Tensor:
     """(1, 1, SIZE, SIZE) complex, maximum 1."""
-    if path is None:
-        return demo.simulate(0).truth
-    with h5py.File(path) as file:
-        image = torch.from_numpy(file["val/images"][index]).float()[None, None]
-    image = F.interpolate(image, size=(SIZE, SIZE), mode="area") / image.max()
-    y, x = torch.meshgrid(torch.linspace(-1, 1, SIZE), torch.linspace(-1, 1, SIZE), indexing="ij")
-    return torch.polar(image, 2 * (0.5 * x - 0.3 * y + 0.6 * x * y))
+    return demo.simulate(0).truth if path is None else held_out(path, [index], SIZE)
 
 
 def row(name: str, samples: Tensor, y: Tensor, op: CartesianMRI, prior: Prior) -> str:

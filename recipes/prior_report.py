@@ -14,12 +14,12 @@ import argparse
 import math
 import platform
 import statistics
-import time
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
 import torch
+from bench_operators import timed
 from torch import Tensor
 
 import invdiff
@@ -110,11 +110,7 @@ def cost(prior: Prior, sizes: tuple[int, ...], repeats: int) -> None:
 
 
 def median(run: Callable[[], None], repeats: int) -> float:
-    times = []
-    for _ in range(repeats + 2):
-        begin = time.perf_counter()
-        run()
-        times.append(time.perf_counter() - begin)
+    times = [timed(run, torch.device("cpu")) for _ in range(repeats + 2)]
     return 1e3 * statistics.median(times[2:])
 
 

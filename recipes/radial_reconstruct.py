@@ -15,14 +15,13 @@ from itertools import pairwise
 from pathlib import Path
 
 import torch
-from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 from torch import Tensor
 
 import invdiff
 from invdiff.data.readouts import open_readouts
 from invdiff.operators import NonCartesianMRI
-from invdiff.plotting import magnitude, save_figure
+from invdiff.plotting import Panel, gallery, magnitude, save_figure
 from invdiff.prepare_coils import Coils
 from invdiff.prepare_noncartesian import NonCartesianScan
 from invdiff.shapes import norm
@@ -46,7 +45,7 @@ def main() -> None:
             images[method] = result.x
             report(result, y, op)
         rows[f"{spokes} spokes"] = images
-    save_figure(figure(rows), args.out)
+    save_figure(figure(rows), args.out, dpi=230)
     print(f"wrote {args.out}")
 
 
@@ -77,16 +76,9 @@ def report(result: invdiff.Result, y: Tensor, op: NonCartesianMRI) -> None:
 
 def figure(rows: dict[str, dict[str, Tensor]]) -> Figure:
     """One row per number of spokes, one column per method, magnitudes on one scale."""
-    columns = max(len(images) for images in rows.values())
-    drawn = Figure(figsize=(2.6 * columns, 2.8 * len(rows)), layout="constrained")
-    FigureCanvasAgg(drawn)
     top = max(float(torch.quantile(x.abs(), 0.995)) for images in rows.values() for x in images.values())
-    for axes, (name, images) in zip(drawn.subplots(len(rows), columns, squeeze=False), rows.items(), strict=True):
-        for axis, (method, x) in zip(axes, images.items(), strict=True):
-            axis.imshow(magnitude(x), cmap="gray", vmin=0, vmax=top, interpolation="nearest")
-            axis.set(xticks=[], yticks=[], title=method)
-        axes[0].set_ylabel(name)
-    return drawn
+    panels = [Panel(f"{name}, {m}", magnitude(x)) for name, images in rows.items() for m, x in images.items()]
+    return gallery(panels, len(panels) // len(rows), window=(0.0, top))
 
 
 if __name__ == "__main__":

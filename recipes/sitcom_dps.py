@@ -16,46 +16,30 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import h5py
-import numpy as np
 import torch
-import torch.nn.functional as F
+from compare_methods import OPERATORS, SIGMA, SIZE
+from held_out import evenly, held_out
 from torch import Tensor
 
 import invdiff
 from invdiff import demo
-from invdiff.data.masks import cartesian_mask
 from invdiff.metrics import psnr
-from invdiff.operators import CartesianMRI, Downsampling, GaussianBlur, Inpainting, MotionBlur
 from invdiff.operators.base import LinearOperator
 from invdiff.plotting import magnitude
 from invdiff.priors import Prior
 
-SIZE, SIGMA = 128, 0.01
-SHAPE = (1, SIZE, SIZE)
 SITCOM: dict[str, dict[str, Any]] = {
     "sitcom, adam 20 x 20": {},
     "sitcom, adam 20 x 10": {"inner": 10},
     "sitcom, tilt": {"solver": "tilt"},
 }
-
-
-def kept(box: bool) -> Tensor:
-    """30 % of the pixels, or all but a box of 40x40."""
-    if not box:
-        return torch.rand(SIZE, SIZE, generator=torch.Generator().manual_seed(0)) < 0.3
-    mask = torch.ones(SIZE, SIZE, dtype=torch.bool)
-    mask[44:84, 44:84] = False
-    return mask
-
-
 TASKS: dict[str, Callable[[], LinearOperator]] = {
-    "MRI 4x": lambda: CartesianMRI(cartesian_mask(SIZE, 4, SIZE // 12, seed=0), shape=SHAPE),
-    "box 40x40": lambda: Inpainting(kept(box=True), SHAPE),
-    "30 % of pixels": lambda: Inpainting(kept(box=False), SHAPE),
-    "Gaussian blur": lambda: GaussianBlur(2.0, SHAPE, size=25),
-    "motion blur": lambda: MotionBlur(SHAPE, size=25, seed=0),
-    "super-resolution x4": lambda: Downsampling(4, SHAPE),
+    "MRI 4x": OPERATORS["MRI 4x, 1 coil"],
+    "box 40x40": OPERATORS["box inpainting, 40x40"],
+    "30 % of pixels": OPERATORS["random inpainting, 30 % kept"],
+    "Gaussian blur": OPERATORS["Gaussian blur, std 2"],
+    "motion blur": OPERATORS["motion blur, 25x25"],
+    "super-resolution x4": OPERATORS["super-resolution x4"],
 }
 
 
@@ -74,16 +58,7 @@ class Row:
 
 def truths(path: Path | None, n: int) -> Tensor:
     """n slices, maximum 1, with a smooth phase, (n, 1, SIZE, SIZE) complex."""
-    if path is None:
-        return demo.simulate(0).truth
-    with h5py.File(path) as file:
-        stored = file["val/images"]
-        index = np.linspace(0, len(stored) - 1, n + 2).round().astype(int)[1:-1]
-        images = torch.from_numpy(np.stack([stored[i] for i in index])).float()[:, None]
-    images = F.interpolate(images, size=(SIZE, SIZE), mode="area")
-    y, x = torch.meshgrid(torch.linspace(-1, 1, SIZE), torch.linspace(-1, 1, SIZE), indexing="ij")
-    phase = 2 * (0.5 * x - 0.3 * y + 0.6 * x * y)
-    return torch.polar(images / images.amax((1, 2, 3), keepdim=True), phase.expand_as(images))
+    return demo.simulate(0).truth if path is None else held_out(path, evenly(path, n), SIZE)
 
 
 def measure(op: LinearOperator, truth: Tensor, prior: Prior, method: str, **options: Any) -> Row:

@@ -12,14 +12,13 @@ import math
 from pathlib import Path
 from typing import Any
 
-import h5py
-import numpy as np
 import torch
-import torch.nn.functional as F
+from held_out import evenly, held_out
 from torch import Tensor
 
 import invdiff
 from invdiff.data.masks import cartesian_mask
+from invdiff.demo import PHASE
 from invdiff.metrics import psnr
 from invdiff.operators import CartesianMRI
 from invdiff.plotting import magnitude
@@ -27,18 +26,6 @@ from invdiff.priors import HybridPrior, Prior
 from invdiff.result import Result
 
 SIZE, SIGMA, ACCELERATION, LINES = 128, 0.01, 4, 10
-
-
-def truths(path: Path, n: int) -> Tensor:
-    """n held-out slices over the whole part, maximum 1, with a smooth phase, (n, 1, SIZE, SIZE) complex."""
-    with h5py.File(path) as file:
-        stored = file["val/images"]
-        index = np.linspace(0, len(stored) - 1, n).round().astype(int)
-        images = torch.from_numpy(np.stack([stored[i] for i in index])).float()[:, None]
-    images = F.interpolate(images, size=(SIZE, SIZE), mode="area")
-    y, x = torch.meshgrid(torch.linspace(-1, 1, SIZE), torch.linspace(-1, 1, SIZE), indexing="ij")
-    phase = 0.6 * math.pi * (0.5 * x - 0.3 * y + 0.6 * x * y)
-    return torch.polar(images / images.amax((1, 2, 3), keepdim=True), phase.expand_as(images))
 
 
 def reconstruct(y: Tensor, op: CartesianMRI, prior: Prior, options: argparse.Namespace, **more: Any) -> list[Result]:
@@ -71,7 +58,7 @@ def main() -> None:
     prior = invdiff.load_prior(options.prior)
     if not isinstance(prior, HybridPrior):
         parser.error(f"{options.prior} is no hybrid prior; recipes/fit_hybrid.py makes one")
-    truth = truths(options.data, options.n)
+    truth = held_out(options.data, evenly(options.data, options.n, ends=True), SIZE, PHASE)
     op = CartesianMRI(cartesian_mask(SIZE, ACCELERATION, LINES, seed=0), shape=(1, SIZE, SIZE))
     y = op.simulate(truth, SIGMA, seed=0)
     to = prior.fade(op.shape_in)[1] if prior.sigma_teleport is None else prior.sigma_teleport

@@ -1,6 +1,7 @@
 """The command line: what it prints, writes, refuses, and with which exit status."""
 
 import hashlib
+import warnings
 from pathlib import Path
 
 import h5py
@@ -85,6 +86,10 @@ def test_empty_slices_become_zeros(scan: Path, capsys: pytest.CaptureFixture[str
         (["--acceleration", "30", "--acs", "0.5"], 1, "20"),
         (["--sigma", "-1"], 1, "sigma_y"),
         (["--select", "misfit"], 2, "Add --samples 4"),
+        (["--method", "dds", "--set", "steps=2.5"], 1, "steps must be a whole number, got 2.5"),
+        (["--method", "cg", "--acceleration", "0"], 1, "acceleration must lie between 1 and the width"),
+        (["--method", "dip", "--set", "checkpoint=a.safetensors"], 2, "holds the fit of one slice, and scan.h5 has 2"),
+        (["--method", "cg", "--device", "abacus"], 2, "torch knows no such device"),
     ],
 )
 def test_faults_get_a_sentence_and_leave_no_output(
@@ -130,6 +135,52 @@ def test_lists(capsys: pytest.CaptureFixture[str]) -> None:
     assert [line[width:].partition("  [")[0] for line in lines] == [method.summary for method in METHODS.values()]
     assert cli.main(["priors"]) == 0
     assert "brain-mri" in capsys.readouterr().out
+
+
+def test_a_device_that_is_not_there_is_refused_at_once(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("torch.cuda.is_available", lambda: False)
+    assert cli.main(["reconstruct", str(tmp_path / "none.h5"), "--device", "cuda"]) == 2
+    assert "--device cuda: there is none that this torch can use" in capsys.readouterr().err
+
+
+def test_a_figure_that_cannot_be_written_is_refused_before_the_work(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(demo, "simulate", lambda seed: pytest.fail("work was begun"))
+    for out in (tmp_path / "none" / "demo.png", tmp_path / "demo.docx", tmp_path / "demo"):
+        assert cli.main(["demo", "--out", str(out)]) == 1
+        assert "in a folder that exists" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("arguments", [["--pixel", "0"], ["--mu-water", "-1"], ["--spacing", "1", "nan", "1"]])
+def test_lengths_are_above_0(arguments: list[str], capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit):
+        cli.main(["reconstruct", "scan.h5", *arguments])
+    assert "must be a number above 0" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("arguments", [["--crop", "0", "5"], ["--samples", "0"], ["--coils", "-1"], ["--sets", "two"]])
+def test_counts_are_whole_numbers_from_1(arguments: list[str], capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit):
+        cli.main(["reconstruct", "scan.h5", *arguments])
+    assert "must be a whole number of 1 or more" in capsys.readouterr().err
+
+
+def test_warnings_are_sentences_without_code(monkeypatch: pytest.MonkeyPatch) -> None:
+    seen: list[str] = []
+
+    def warn(options: object) -> int:
+        seen.append(warnings.formatwarning("the image is strange", UserWarning, "solve.py", 7, "x = f(y)"))
+        return 0
+
+    monkeypatch.setattr(cli, "_methods", warn)
+    usual = warnings.formatwarning
+    assert cli.main(["methods"]) == cli.main(["methods", "--debug"]) == 0
+    assert seen[0] == "invdiff: warning: the image is strange\n"
+    assert "solve.py:7" in seen[1]
+    assert warnings.formatwarning is usual
 
 
 def test_usage_errors_end_with_2() -> None:

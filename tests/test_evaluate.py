@@ -104,6 +104,15 @@ def test_wrong_usage(folders: tuple[Path, Path], tmp_path: Path, capsys: pytest.
         assert sentence in capsys.readouterr().err
 
 
+def test_scores_that_cannot_be_written_are_refused_before_the_work(
+    folders: tuple[Path, Path], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert cli.main(["evaluate", *map(str, folders), "--out", str(tmp_path / "none" / "scores.csv")]) == 1
+    printed = capsys.readouterr()
+    assert "make it first" in printed.err
+    assert not printed.out
+
+
 def test_means_of_infinite_scores() -> None:
     assert mean_and_spread([1.0, 3.0]) == (2.0, 2 * 2**0.5)
     mean, spread = mean_and_spread([1.0, float("inf")])

@@ -16,6 +16,7 @@ from invdiff.data.synthetic import write_synthetic_fastmri
 from invdiff.operators.inpainting import Inpainting
 from invdiff.priors.checkpoints import KINDS as FILES
 from invdiff.priors.checkpoints import load_prior
+from invdiff.testing_prior import check_prior
 from invdiff.training.closed_form import KINDS, Fit, choose, fit_prior, validate
 from invdiff.training.config import SIGMAS, Data
 from invdiff.training.slices import Slices
@@ -86,6 +87,21 @@ def test_command_makes_a_prior_that_reconstructs(
     command = ["reconstruct", str(scan), "--acceleration", "2", "--acs", "0.25", "--method", "dds", "--set", "steps=20"]
     status = main([*command, "--prior", str(out)])
     assert status == 0, capsys.readouterr().err
+
+
+@pytest.mark.parametrize("phase", [False, True])
+def test_the_fitted_prior_keeps_the_definition_up_to_its_largest_noise(
+    images: Path, tmp_path: Path, phase: bool
+) -> None:
+    """Of aligned images, whose mean image says more than patches know."""
+    out = tmp_path / "heads.safetensors"
+    assert main(["fit-prior", str(images), "--out", str(out), *(["--complex"] if phase else []), *SMALL]) == 0
+    x = torch.stack([head_phantom((32, 32), seed=100 + i) for i in range(6)])[:, None]
+    x = x / x.amax((1, 2, 3), keepdim=True)
+    assert float((x - x.mean(0)).square().mean()) < 0.2 * float((x - x.mean()).square().mean())
+    prior = load_prior(out)
+    assert prior.sigma_max == 5
+    check_prior(prior, x * torch.exp(1j * torch.linspace(0, 2, 32)) if phase else x)
 
 
 @pytest.mark.parametrize("kind", sorted(KINDS))
@@ -168,7 +184,11 @@ def test_parts_and_no_validation(tmp_path: Path, capsys: pytest.CaptureFixture[s
         (["--out", "OUT", "--complex", "--window", "0", "1"], 2, "--window is for real images"),
         (["--out", "OUT", "--no-validation", "--val", "x.h5"], 2, "holds nothing out"),
         (["--out", "OUT", "--kind", "wiener", "--size", "32", "64"], 2, "one size"),
-        (["--out", "OUT", "--part", "nothing", "--no-validation"], 0, ""),
+        (["--out", "OUT", "--no-validation"], 0, ""),
+        (["--out", "OUT", "--part", "nothing", "--no-validation"], 1, "has no part 'nothing'"),
+        (["--out", "OUT", "--part", "nothing"], 1, "has no part 'nothing'"),
+        (["--out", "OUT", "--count", "0"], 1, "count must be at least 1, got 0"),
+        (["--out", "OUT", "--patch", "0"], 1, "patch must be at least 1, got 0"),
     ],
 )
 def test_usage(

@@ -46,6 +46,8 @@ def test_a_gallery_shows_each_image_on_its_own_scale(tmp_path: Path) -> None:
     assert [axis.get_title() for axis in shown] == ["0", "1", "2", "3", "4"]
     assert [axis.get_xlabel() for axis in shown][2] == "caption 2"
     assert [axis.images[0].get_clim() for axis in shown] == [(0, 10.0**i) for i in range(5)]
+    shared = gallery(panels, 3, window=(-250.0, 350.0))
+    assert {axis.images[0].get_clim() for axis in shared.axes if axis.axison} == {(-250.0, 350.0)}
     save_figure(figure, tmp_path / "out.png", dpi=30)
     assert files.imread(tmp_path / "out.png").ndim == 3
     assert [p.name for p in tmp_path.iterdir()] == ["out.png"]
@@ -173,6 +175,17 @@ def run(method: str, **more: Any) -> Result:
     return invdiff.solve(y, op, prior, method, sigma_y=0.1, seed=0, **more)
 
 
+def test_the_error_of_a_real_image_knows_its_sign() -> None:
+    x = torch.ones(1, 1, 4, 4)
+    x[..., :2] = -1
+    result = invdiff.solve(x, Identity((1, 4, 4)), method="adjoint")
+    image, error = (axis.images[0] for axis in result.plot(truth=-x).axes[:2])
+    assert float(image.get_array().min()) == image.get_clim()[0] == -1
+    assert float(error.get_array().min()) == 2
+    with pytest.raises(ValueError, match=r"the truth is \(4, 3\) and the image \(4, 4\)"):
+        result.plot(truth=x[..., :3])
+
+
 def test_samples_stand_beside_their_mean_and_spread() -> None:
     result = run("diffpir", steps=3, num_samples=3)
     figure = plot_samples(result, most=2)
@@ -186,6 +199,8 @@ def test_convergence_has_a_line_for_each_method_that_tracks_its_misfit() -> None
     axis = plot_convergence([run("dps", steps=3), run("diffpir", steps=3), run("dps", steps=4)]).axes[0]
     assert [line.get_label() for line in axis.lines] == ["dps", "dps"]
     assert [len(line.get_xdata()) for line in axis.lines] == [3, 4]
+    assert axis.get_title(loc="left") == "not drawn, as they take no misfit by step: diffpir"
+    assert plot_convergence([run("dps", steps=3)]).axes[0].get_title(loc="left") == ""
     with pytest.raises(ValueError, match="none of these"):
         plot_convergence([run("diffpir", steps=3)])
     assert len(run("dps", steps=3).plot().axes) == 2
@@ -200,6 +215,16 @@ def test_quality_is_drawn_against_evaluations_and_seconds() -> None:
     assert len({(line.get_color(), line.get_marker()) for line in left.lines}) == 2
     with pytest.raises(ValueError, match="no method"):
         plot_quality([])
+
+
+def test_coinciding_points_are_nested() -> None:
+    """tv and wavelet cost no evaluations and are as good; in seconds they lie apart."""
+    points = [Point("tv", 31.0, 0, 2.0), Point("wavelet", 31.0, 0, 20.0), Point("dds", 33.0, 50, 90.0)]
+    left, right = (axis.lines for axis in plot_quality(points).axes)
+    small, large, other = (line.get_markersize() for line in left)
+    assert large > 1.5 * small == 1.5 * other
+    assert len({line.get_markersize() for line in right}) == 1
+    assert {line.get_markerfacecolor() for line in [*left, *right]} == {"none"}
 
 
 def test_conjugates_that_torch_has_not_worked_out_are_drawn() -> None:

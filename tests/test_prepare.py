@@ -2,6 +2,7 @@
 
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any
 
 import h5py
 import numpy as np
@@ -10,6 +11,7 @@ import torch
 
 import invdiff
 from invdiff.data.errors import DataError
+from invdiff.data.fastmri import FastMRIReader
 from invdiff.data.kspace import open_kspace
 from invdiff.data.kspace_ismrmrd import IsmrmrdReader
 from invdiff.data.masks import cartesian_mask
@@ -51,6 +53,28 @@ def test_unsampled_points_are_not_seen(scan: Path) -> None:
     x = torch.randn(1, 1, 48, 40, dtype=torch.complex64, generator=torch.Generator().manual_seed(0))
     assert torch.equal(again.op(x), item.op(x))  # so the maps, too, come from what was kept
     assert item.reference is not None
+
+
+@pytest.mark.parametrize("options", [{}, {"repair": True}, {"infer_mask": True}])
+def test_a_slice_is_read_once(scan: Path, options: dict[str, Any], monkeypatch: pytest.MonkeyPatch) -> None:
+    read, reads = FastMRIReader.kspace, []
+    monkeypatch.setattr(FastMRIReader, "kspace", lambda reader, i: reads.append(i) or read(reader, i))
+    file = open_kspace(scan, isolated=False, **options)
+    assert CartesianScan(file, PATTERN).slice(0) is not None
+    assert reads == [0]
+    kspace, mask = file.kspace(0), file.sampling(0)
+    assert len(reads) == 3  # negative control: apart, they are readings of their own
+    both = file.measured(0)
+    assert both is not None
+    assert torch.equal(both[0], kspace)
+    assert torch.equal(both[1], mask)
+
+
+def test_a_slice_of_zeros_is_none(scan: Path) -> None:
+    with h5py.File(scan, "r+") as file:
+        file["kspace"][...] = 0
+    assert open_kspace(scan).measured(0) is None
+    assert CartesianScan(open_kspace(scan), PATTERN).slice(0) is None
 
 
 def test_columns_that_the_header_calls_padding_are_not_measured(scan: Path) -> None:

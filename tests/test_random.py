@@ -47,3 +47,11 @@ def test_every_shares_the_generators() -> None:
 def test_mix_spreads_neighbours() -> None:
     values = {mix(s, i, j) for s in range(10) for i in range(10) for j in range(10)}
     assert len(values) == 1000
+
+
+def test_another_default_device_does_not_move_the_draws() -> None:
+    """Streams are drawn on the CPU; without saying so, torch would draw on the default device and refuse."""
+    x, expected = torch.zeros(2, 3), streams(torch.Generator().manual_seed(4), 2)[0].like(torch.zeros(2, 3))
+    with torch.device("meta"):
+        drawn = streams(torch.Generator().manual_seed(4), 2)[0].like(x)
+    torch.testing.assert_close(drawn, expected, rtol=0, atol=0)

@@ -14,6 +14,7 @@ from invdiff.data.manifest import write_manifest
 from invdiff.data.synthetic import write_synthetic_fastmri
 from invdiff.data.write_bart import write_bart
 from tests.data.raw import acquisition, example, rows_of, write_ismrmrd, write_matlab, write_skmtea
+from tests.data.scans import write_named
 
 KSPACE = example(2, 4, (32, 28))
 
@@ -231,3 +232,39 @@ def test_every_kind_of_maps_by_its_option(scan: Path, tmp_path: Path, capsys: py
     assert "stores no coil maps" in capsys.readouterr().err
     assert reconstruct(scan, "--map-crop", 1.1, *words, method="cg") == 1
     assert "--maps low-resolution" in capsys.readouterr().err
+
+
+def test_points_without_a_value_are_repaired_and_told_of(
+    scan: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """One point beside the centre: calibration goes around it, and nothing is wrong."""
+    with h5py.File(scan, "r+") as file:
+        file["kspace"][0, 2, 18, 15] = np.nan
+    assert reconstruct(scan, "--repair", method="cg") == 0
+    said = capsys.readouterr()
+    assert "slice 0: 1.00x, 1 points repaired" in said.out
+    assert "WARNING" not in said.err
+    attrs = written_by(tmp_path / "scan_cg.h5")[1]
+    assert attrs["notes"] == "1 points of k-space repaired"
+    assert attrs["chi2_mean"] < 2
+
+
+def test_an_image_that_repair_made_wrong_is_warned_of(scan: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """A lattice of lost points leaves few patches about the centre, which tell too little of the coils."""
+    with h5py.File(scan, "r+") as file:
+        kspace = file["kspace"][()]
+        whole = kspace[0, 0, 12:20, 11:19].copy()
+        kspace[0, 0, 1::5, 2::5] = np.nan
+        kspace[0, 0, 12:20, 11:19] = whole
+        file["kspace"][...] = kspace
+    assert reconstruct(scan, "--repair", method="cg") == 0
+    (warning,) = [line for line in capsys.readouterr().err.splitlines() if "WARNING" in line]
+    assert "slice 0 has chi2" in warning
+    assert "Do not use it" in warning
+    assert "--maps low-resolution" in warning
+
+
+def test_three_sides_of_an_image_are_refused(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    path = write_named(tmp_path / "scan.npz")
+    assert reconstruct(path, "--size", 9, 8, 7, method="fbp") == 2
+    assert "--size takes one side or two, got 9 8 7" in capsys.readouterr().err

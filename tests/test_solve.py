@@ -10,8 +10,9 @@ import torch
 from torch import Tensor
 
 import invdiff
-from invdiff.operators import CartesianMRI, Identity, Inpainting, RealToComplex
+from invdiff.operators import CartesianMRI, Identity, Inpainting, ParallelBeamCT, RealToComplex
 from invdiff.operators.base import Operator
+from invdiff.priors import AdaptedPrior, Direct
 from invdiff.priors.gaussian import GaussianPrior
 from invdiff.priors.mismatch import PriorMismatch, reference_statistics
 from invdiff.priors.prior import Prior
@@ -179,12 +180,70 @@ def test_callback_and_own_method() -> None:
     assert [s["step"] for s in seen] == [0]
 
 
+@pytest.mark.parametrize("returned", [None, torch.ones(2, 1, H, W, 2)])
+def test_what_an_own_method_returns_is_checked(returned: Any) -> None:
+    def wrong(y: Tensor, op: Operator, prior: Prior | None = None, *, noise: Noise, callback: Any) -> Any:
+        return returned
+
+    with pytest.raises(TypeError, match=r"wrong must return a tensor of images \(2, 1, 12, 11\), got"):
+        invdiff.solve(measured(), mri(), None, wrong, sigma_y=0.1)
+
+
+def test_an_option_of_a_method_without_options_is_refused_in_whole_sentences() -> None:
+    def plain(y: Tensor, op: Operator, prior: Prior | None = None, *, noise: Noise, callback: Any) -> Tensor:
+        return y
+
+    with pytest.raises(TypeError, match=r"plain has no option 'steps'\. There is: none\."):
+        invdiff.solve(measured(), mri(), None, plain, sigma_y=0.1, steps=3)
+
+
+def test_a_lazily_conjugated_measurement_is_as_good_as_any() -> None:
+    y = measured().conj()
+    assert y.is_conj()
+    result = invdiff.solve(y, mri(), gaussian(), "dds", sigma_y=0.1, seed=0, steps=4)
+    plain = invdiff.solve(y.resolve_conj(), mri(), gaussian(), "dds", sigma_y=0.1, seed=0, steps=4)
+    assert torch.equal(result.x, plain.x)
+
+
+MODES = {"inference": torch.inference_mode, "bfloat16": lambda: torch.autocast("cpu", torch.bfloat16)}
+
+
+@pytest.mark.parametrize("mode", MODES)
+def test_the_mode_of_the_caller_changes_nothing(mode: str) -> None:
+    """Gradients through a prior need autograd, which inference mode lacks; autocast rounds what a network computes."""
+    with torch.random.fork_rng():
+        torch.manual_seed(0)
+        net = torch.nn.Conv2d(2, 2, 3, padding=1)
+    prior = AdaptedPrior(
+        lambda x, sigma: x / 2 + 0.1 * net(x), Direct(), channels="complex2", sigma_min=0.01, sigma_max=1.0
+    )
+    options: dict[str, Any] = {"sigma_y": 0.1, "seed": 0, "steps": 3}
+    plain = invdiff.solve(measured(), mri(), prior, "dps", **options)
+    with MODES[mode]():
+        result = invdiff.solve(measured(), mri(), prior, "dps", **options)
+    assert torch.equal(result.x, plain.x)
+
+
+def test_warnings_point_at_the_caller() -> None:
+    prior = gaussian()
+    with pytest.warns(UserWarning, match="times as bright") as caught:
+        invdiff.solve(1e3 * measured(), mri(), prior, "dds", sigma_y=0.1, steps=2, scale=1.0)
+    assert caught[0].filename == __file__
+
+
 def test_a_real_prior_works_behind_a_complex_transform() -> None:
     prior = GaussianPrior.stationary(torch.zeros(1, H, W), spectrum())
     op = mri() @ RealToComplex((1, H, W))
     y = op.simulate(prior.sample(1, 2), 0.05, seed=0)
     result = invdiff.solve(y, op, prior, "dds", sigma_y=0.05, seed=0, steps=10)
     assert not result.x.is_complex()
+
+
+def test_results_are_compared_by_identity() -> None:
+    first, second = (invdiff.solve(measured(), mri(), None, "adjoint") for _ in range(2))
+    assert first != second
+    assert second in [first, second]
+    assert len({first, second}) == 2
 
 
 def test_saving_is_whole_or_not_at_all(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -200,6 +259,8 @@ def test_saving_is_whole_or_not_at_all(tmp_path: Path, monkeypatch: pytest.Monke
     with pytest.raises(OSError, match="space"):
         result.save(tmp_path / "s.h5")
     assert [p.name for p in tmp_path.iterdir()] == ["r.h5"]
+    with pytest.raises(FileNotFoundError, match=r"the folder .*none does not exist; make it first"):
+        result.save(tmp_path / "none" / "r.h5")
 
 
 def nan_at_step(step: int) -> Any:
@@ -221,6 +282,10 @@ def test_a_state_that_is_not_finite_stops_the_run_with_its_step(method: str) -> 
 
 def bad(**changes: Any) -> dict[str, Any]:
     return {"y": measured(), "op": mri(), "prior": gaussian(), "method": "dds", "sigma_y": 0.1, "steps": 2} | changes
+
+
+def any_size() -> AdaptedPrior:
+    return AdaptedPrior(lambda x, sigma: x, Direct(), sigma_min=0.01, sigma_max=1.0)
 
 
 def with_nan() -> Tensor:
@@ -256,7 +321,17 @@ REFUSED = {
         ValueError,
         "9, 11",
     ),
+    "prior of images behind a scan of volumes": (
+        bad(op=Identity((1, 3, H, W)), y=torch.zeros(1, 1, 3, H, W), prior=any_size()),
+        ValueError,
+        r"for images \(C, H, W\), Identity takes \(1, 3, 12, 11\)",
+    ),
     "real prior": (bad(prior=GaussianPrior.stationary(torch.zeros(1, H, W), spectrum())), ValueError, "RealToComplex"),
+    "complex prior behind a real operator": (
+        bad(op=ParallelBeamCT([0.0], (H, W)), y=torch.zeros(1, 1, 1, 17)),
+        ValueError,
+        r"the image is real\. Use a prior of real images\.$",
+    ),
     "double precision": (bad(y=measured().to(torch.complex128)), TypeError, "complex64"),
     "singular vectors not known": (
         bad(method="ddrm", op=mri() @ mri()),
@@ -264,6 +339,22 @@ REFUSED = {
         "ddrm does not work behind CartesianMRI @ CartesianMRI: it needs the singular vectors, .* Use ddnm",
     ),
     "not an operator": (bad(op=torch.nn.Identity()), TypeError, "Operator"),
+    "part of a step": (bad(steps=2.5), TypeError, "steps must be a whole number, got 2.5"),
+    "step in words": (bad(steps="2"), TypeError, "steps must be a whole number, got '2'"),
+    "no in words": (bad(teleport="no"), TypeError, "teleport must be True or False, got 'no'"),
+    "number in words": (bad(eta="1"), TypeError, "eta must be a number, got '1'"),
+    "part of a sample": (bad(num_samples=1.5), TypeError, "num_samples must be a whole number"),
+    "too small to be squared": (
+        bad(y=1e-30 * measured(), sigma_y=1e-31),
+        ValueError,
+        "item 0 of y reaches .* Multiply",
+    ),
+    "too large to be squared": (bad(y=1e30 * measured(), sigma_y=1e29), ValueError, "item 0 of y reaches .* Multiply"),
+    "solver without noise": (
+        bad(method=lambda y, op, prior: y, steps=None),
+        TypeError,
+        "called as solver.*unexpected keyword argument 'noise'",
+    ),
     "scale": (bad(scale=-1.0), ValueError, "scale must be above 0"),
     "scale word": (bad(scale="big"), ValueError, "'auto'"),
     "no signal": (bad(prior=gaussian(99.5), y=torch.zeros(1, 1, H, W, dtype=torch.complex64)), ValueError, "no signal"),

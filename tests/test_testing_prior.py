@@ -74,6 +74,8 @@ FAULTS: dict[str, tuple[Fault, str]] = {
     "half a gradient": (lambda good, x, s: (good(x, s) + good(x.detach(), s)) / 2, "finite differences"),
     "other dtype": (lambda good, x, s: torch.view_as_real(good(x, s) + 0j)[..., 0].double(), "must look like x"),
     "other shape": (lambda good, x, s: good(x, s)[:, 0], "must look like x"),
+    "sigma kept below 2": (lambda good, x, s: good(x, s.clamp(max=2)), "at sigma_max 80 fresh noise"),
+    "another mean at large sigma": (lambda good, x, s: good(x, s) + over(2.0 * (s > 40), x), "its error is"),
     "not a number": (lambda good, x, s: good(x, s) / torch.zeros_like(x), "NaN or infinity"),
     "changes x": (in_place, "changed the x"),
     "fresh noise": (lambda good, x, s: good(x, s) + torch.rand(()), "two calls"),

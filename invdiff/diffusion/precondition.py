@@ -59,6 +59,7 @@ class Parameterisation:
             x: (B, C, H, W), real. sigma: (B,), of the dtype of x.
 
         Raises:
+            TypeError: the network returns no tensor.
             ValueError: the network returns another shape than its input's.
         """
         raise NotImplementedError(f"{type(self).__name__} must define denoise(net, x, sigma).")
@@ -241,6 +242,11 @@ def named(content: str | Mapping[str, Any]) -> Parameterisation:
 def _call(net: Network, x: Tensor, noise: Tensor, parts: int = 1) -> Tensor:
     """The first of `parts` equal groups of channels of net(x, noise), each like x."""
     out = net(x, noise)
+    if not isinstance(out, Tensor):
+        raise TypeError(
+            f"the network returned {type(out).__name__} where a tensor is wanted. Pass a function that takes it out, "
+            "such as lambda x, t: net(x, t).sample."
+        )
     channels = x.shape[1]
     wanted = (len(x), parts * channels, *x.shape[2:])
     if tuple(out.shape) != wanted:

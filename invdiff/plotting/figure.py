@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 from matplotlib.axes import Axes
+from matplotlib.backend_bases import FigureCanvasBase
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 from torch import Tensor
@@ -66,6 +67,12 @@ def magnitude(x: Tensor | npt.ArrayLike) -> Image:
     return np.abs(first_image(x)).astype(np.float32)
 
 
+def displayed(x: Tensor | npt.ArrayLike) -> Image:
+    """A real image with its sign, |x| of a complex one: the first item and channel, (H, W) float32."""
+    image = first_image(x)
+    return np.asarray(np.abs(image) if np.iscomplexobj(image) else image, dtype=np.float32)
+
+
 def show(
     axis: Axes, image: Array, window: tuple[float, float], title: str, caption: str, cmap: str = "gray", **more: Any
 ) -> Any:
@@ -79,6 +86,17 @@ def show(
     axis.set_title(title, fontsize=10)
     axis.set_xlabel(caption, fontsize=8)
     return drawn
+
+
+def check_figure(path: Path) -> None:
+    """Refuse, before any work, a path that `save_figure` could not write.
+
+    Raises:
+        ValueError: a folder that does not exist, or no suffix of a format.
+    """
+    formats = FigureCanvasBase.get_supported_filetypes()
+    if not path.parent.is_dir() or path.suffix.removeprefix(".").lower() not in formats:
+        raise ValueError(f"a figure is a file .{', .'.join(sorted(formats))} in a folder that exists, got {path}.")
 
 
 def save_figure(figure: Figure, path: Path, dpi: int = 150) -> None:

@@ -51,13 +51,15 @@ def compare(
     return figure
 
 
-def gallery(panels: Sequence[Panel], columns: int, title: str = "") -> Figure:
-    """Images row by row, each on its own scale from 0 to its maximum."""
+def gallery(
+    panels: Sequence[Panel], columns: int, title: str = "", window: tuple[float, float] | None = None
+) -> Figure:
+    """Images row by row, all on the scale `window`, or each on its own from 0 to its maximum."""
     rows = -(-len(panels) // columns)
     figure = new_figure(1.7 * columns, 2.05 * rows + 0.4)
     axes = figure.subplots(rows, columns, squeeze=False).flatten()
     for axis, panel in zip(axes, panels, strict=False):
-        show(axis, panel.image, (0, float(panel.image.max())), panel.title, panel.caption)
+        show(axis, panel.image, window or (0, float(panel.image.max())), panel.title, panel.caption)
     for axis in axes[len(panels) :]:
         axis.axis("off")
     if title:

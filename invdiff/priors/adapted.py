@@ -10,9 +10,11 @@ from typing import Any, Literal, get_args
 import torch
 from torch import Tensor, nn
 
+from invdiff.checks import require
 from invdiff.diffusion.precondition import Network, Parameterisation, parameterisation
 from invdiff.priors.channels import from_channels, to_channels
 from invdiff.priors.container import as_tuple
+from invdiff.priors.frozen import frozen
 from invdiff.priors.mismatch import Checkable
 from invdiff.priors.prior import fits, per_sample
 
@@ -42,7 +44,7 @@ class AdaptedPrior(Checkable, nn.Module):
 
     Args:
         net: called as net(x, noise) with x (B, net_channels, H, W) float32 and noise (B,) as the parameterisation says.
-            A module is set to evaluation and its weights are frozen.
+            A module is set to evaluation, where it stays, and its weights are frozen.
         parameterisation: what net predicts.
         channels: what net's channels are.
             "real": the image's.
@@ -83,7 +85,13 @@ class AdaptedPrior(Checkable, nn.Module):
         clip: bool = False,
     ) -> None:
         super().__init__()
-        self.net = net.eval().requires_grad_(False) if isinstance(net, nn.Module) else net
+        if not isinstance(parameterisation, Parameterisation):
+            raise TypeError(
+                f"parameterisation must be one of invdiff.priors, such as Epsilon(Schedule.linear()), got "
+                f"{parameterisation!r}."
+            )
+        require("multiple", multiple, at_least=1)
+        self.net = frozen(net) if isinstance(net, nn.Module) else net
         self.parameterisation, self.channels, self.multiple = parameterisation, channels, multiple
         self.complex = _complex(channels, complex)
         self.net_range, self.range = net_range, range or net_range
@@ -119,6 +127,10 @@ class AdaptedPrior(Checkable, nn.Module):
         if self.clip:
             out = out.clamp(*self.range)
         return self._out(out.to(x.dtype.to_real()))
+
+    def train(self, mode: bool = True) -> "AdaptedPrior":
+        """The network stays in evaluation: a prior has neither dropout nor statistics of a batch."""
+        return super().train(False)
 
     def to_dict(self) -> dict[str, Any]:
         """Everything but the network, as plain JSON values; the arguments of `from_dict`."""

@@ -40,6 +40,7 @@ def available() -> dict[str, dict[str, Any]]:
     return {name: json.loads(cards[name].read_text(encoding="utf8")) for name in sorted(cards)}
 
 
+@torch.inference_mode(False)  # gradients in x need weights that autograd may keep
 def load_prior(name: str | Path, **options: Any) -> Prior:
     """A packaged prior by name, or one from a file or folder; nothing is downloaded and no code of a file is run.
 

@@ -12,6 +12,7 @@ from invdiff.networks.drunet import coordinate_grid
 from invdiff.priors.agreement import Agreement, compare
 from invdiff.priors.channels import from_channels, to_channels
 from invdiff.priors.execution import HALF, Execution, Half, Precision, choose, set_checkpointing
+from invdiff.priors.frozen import frozen
 from invdiff.priors.mismatch import Checkable
 from invdiff.priors.prior import per_sample
 
@@ -28,7 +29,8 @@ class NetworkPrior(Checkable, nn.Module):
         complex: whether images are complex; net then sees real and imaginary parts as 2C channels.
         Other arguments: see `Prior`.
 
-    The weights are frozen: gradients are taken with respect to the image only, for the price of one more evaluation.
+    The weights are frozen and the network stays in evaluation, whatever `train` says: gradients are taken with respect
+    to the image only, for the price of one more evaluation.
     Computation is in float32; `optimized` makes a prior that computes otherwise.
     """
 
@@ -49,7 +51,7 @@ class NetworkPrior(Checkable, nn.Module):
         domain: str = "",
     ) -> None:
         super().__init__()
-        self.net = net.eval().requires_grad_(False).to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+        self.net = frozen(net).to(memory_format=torch.channels_last)  # type: ignore[call-overload]
         self.execution, self.memory_format = Execution(), torch.channels_last
         self.sigma_data, self.complex, self.range = sigma_data, complex, range
         self.sigma_min, self.sigma_max, self.shape = sigma_min, sigma_max, shape
@@ -79,6 +81,10 @@ class NetworkPrior(Checkable, nn.Module):
         z = to_channels(x).to(torch.float32, memory_format=self.memory_format)
         out = c.c_skip * z + c.c_out * self.execution(self.net, sigma, c.c_in * z, c.c_noise.flatten(), *place)
         return from_channels(out.to(x.dtype.to_real()), self.complex)
+
+    def train(self, mode: bool = True) -> "NetworkPrior":
+        """The network stays in evaluation: a prior has neither dropout nor statistics of a batch."""
+        return super().train(False)
 
     def optimized(
         self,

@@ -11,6 +11,7 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
+from invdiff.checks import require
 from invdiff.priors.analytic import AnalyticPrior
 from invdiff.priors.gaussian import GaussianPrior
 from invdiff.priors.local_wiener import LocalWienerPrior
@@ -46,6 +47,11 @@ class Fit:
     seed: int = 0
 
     def __post_init__(self) -> None:
+        for name in ("count", "components", "patch", "patches"):
+            require(name, getattr(self, name), at_least=1)
+        for name in ("rank", "stride"):
+            if getattr(self, name) is not None:
+                require(name, getattr(self, name), at_least=1)
         if self.kind != "patch-mixture" and len(self.sizes) != 1:
             raise ConfigError(f"--kind {self.kind} is for images of one size; give one --size, got {self.sizes}.")
 

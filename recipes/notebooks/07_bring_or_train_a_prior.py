@@ -150,9 +150,9 @@ small = "--size 32 --components 8 --patches 4000"
 invdiff_command(f"fit-prior train.npy --val val.npy {small} --out patches.safetensors")
 
 # %% [markdown]
-# Beside the file lies its card: data, licence, command, validation and limits. `load_prior` takes the path. If the
-# check objects to the largest noise level: a prior of patches judges each patch by itself, and does not come to the
-# mean image there, as one that sees the whole would.
+# Beside the file lies its card: data, licence, command, validation and limits. `load_prior` takes the path. A prior of
+# patches judges each patch by itself: at the largest noise level it comes to a grey, and not to the mean image, as one
+# that sees the whole would. The check asks no more of it.
 
 # %%
 import json

@@ -242,6 +242,10 @@ def test_companions_and_foreign_folders_are_seen_before_the_work(tmp_path: Path)
         check_output(tmp_path / "out", OBLIQUE, overwrite=True)
     with pytest.raises(DataError, match=r"ends in none of \.h5"):
         check_output(tmp_path / "a.png", None)
+    pytest.importorskip("pydicom")
+    with pytest.raises(DataError, match=r"one\.dcm: one DICOM file holds one slice, and there are 2"):
+        check_output(tmp_path / "one.dcm", OBLIQUE, slices=2)
+    check_output(tmp_path / "one.dcm", OBLIQUE, slices=1)
     assert set(WRITERS) == {".h5", ".hdf5", ".nii", ".nii.gz", ".dcm", "", ".cfl"}
 
 

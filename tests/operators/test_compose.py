@@ -232,3 +232,37 @@ def test_multiples_keep_what_can_be_seen() -> None:
     scaled = 2 * scan
     assert scaled.support is not None
     assert torch.equal(scaled.support, scan.support)
+
+
+def blind(columns: slice) -> CartesianMRI:
+    """A scan whose coils do not see some columns."""
+    maps = coil_maps(3, 9, 8)
+    maps[..., columns] = 0
+    return CartesianMRI(lines(8), maps)
+
+
+SEEN = {
+    "Stack": lambda: stack(blind(slice(0, 2)), blind(slice(0, 3))),
+    "Sum": lambda: blind(slice(0, 2)) + blind(slice(0, 3)),
+    "RealToComplex": lambda: blind(slice(0, 2)) @ RealToComplex((1, 9, 8)),
+    "PhaseConstraint": lambda: blind(slice(0, 2)) @ PhaseConstraint(random(1, 1, 9, 8, dtype=torch.complex64)),
+}
+
+
+@pytest.mark.parametrize("name", SEEN)
+def test_what_no_coil_sees_is_known_of_composites_too(name: str) -> None:
+    """Else a prior would draw there."""
+    support = SEEN[name]().support
+    assert support is not None
+    assert not support[..., :2].any()
+    assert bool(support[..., 2:].all())
+
+
+def test_what_one_operator_sees_is_seen() -> None:
+    assert SCAN.support is not None
+    for both in (stack(blind(slice(0, 2)), SCAN), blind(slice(0, 2)) + SCAN):
+        assert both.support is not None
+        assert torch.equal(both.support, SCAN.support)
+    anywhere = CartesianMRI(lines(8), shape=(9, 8))
+    assert stack(anywhere, 2 * anywhere).support is None
+    assert (blind(slice(0, 2)) @ Blur(KERNEL, (1, 9, 8))).support is None

@@ -282,6 +282,8 @@ def test_kernels_are_inspectable() -> None:
         ({"pixel": 0.0}, "pixel is a length in mm and must be positive"),
         ({"pixel": (1, 1, 1)}, r"one size or \(dy, dx\)"),
         ({"bin_width": -1.0}, "bin_width is a length in mm and must be positive"),
+        ({"bin_width": 0.0}, "bin_width is a length in mm and must be positive"),
+        ({"bin_width": 0.0, "bins": None}, "bin_width is a length in mm and must be positive"),
         ({"offset": math.inf}, "offset must be a finite number"),
         ({"offset": 300.0}, "no ray meets the image"),
         ({"center": (0.0, 500.0), "bins": 1, "angles": [0.0]}, None),

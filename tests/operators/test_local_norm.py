@@ -1,10 +1,24 @@
 """The scale of operators that are not linear: known gains, per item, and through units."""
 
+import math
+
 import pytest
 import torch
 from torch import Tensor
 
-from invdiff.operators import Blur, CartesianMRI, HighDynamicRange, Magnitude, Operator, PhaseRetrieval, stack, weighted
+from invdiff.operators import (
+    Blur,
+    CartesianMRI,
+    HighDynamicRange,
+    Magnitude,
+    Operator,
+    ParallelBeamCT,
+    PhaseRetrieval,
+    Transmission,
+    stack,
+    weighted,
+)
+from invdiff.operators.anscombe import Anscombe
 from invdiff.operators.local_norm import local_norm
 from tests.operators.cases import KERNEL, coil_maps, lines
 
@@ -50,6 +64,30 @@ def test_gains_in_a_priors_units() -> None:
     seen = squared.affine(torch.full((3,), 0.01), torch.full((3,), 7.0))
     assert seen.norm() == pytest.approx(14, rel=0.01)
     assert squared.affine(torch.tensor([0.01, 0.01]), torch.tensor([7.0, 70.0])).norm() == pytest.approx(140, rel=0.01)
+
+
+class Nearsighted(Transmission):
+    """Without its reach."""
+
+    def reach(self) -> float:
+        return math.inf
+
+
+def test_photon_counts_in_physical_units() -> None:
+    """In mm and mm^-1 the gain without an object is I0 |A|, alone, weighted, stacked and under a map of the image."""
+    projector = ParallelBeamCT(torch.arange(12) * math.pi / 12, (32, 32), pixel=20.0)
+    op = Transmission(projector, 1e4)
+    size, one = projector.norm(), torch.ones(1)
+    assert size > 300
+    assert op.norm() == pytest.approx(1e4 * size, rel=0.02)  # a tenth of the reach bends it a little
+    assert (Anscombe(op.shape_out) @ op).norm() == pytest.approx(100 * size, rel=0.02)
+    assert weighted(op, torch.full(op.shape_out, 3.0)).norm() == pytest.approx(3e4 * size, rel=0.02)
+    assert stack(op, Transmission(projector, 2e4)).norm() == pytest.approx(5**0.5 * 1e4 * size, rel=0.02)
+    water = op.affine(0.02 * one, 0.0 * one)  # A(s x) / s has the gain of A at 0 too
+    assert water.reach() == pytest.approx(50 / size)
+    assert water.norm() == pytest.approx(1e4 * size, rel=0.02)
+    with pytest.raises(ValueError, match="not finite near zero"):  # negative control: 0.1 mm^-1 is no small image
+        Nearsighted(projector, 1e4).norm()
 
 
 def test_operators_that_are_not_finite_near_zero_are_named() -> None:

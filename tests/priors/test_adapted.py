@@ -2,6 +2,7 @@
 
 import json
 import math
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -336,3 +337,47 @@ def test_loading_leaves_the_global_generator_alone() -> None:
     prior = load_prior("brain-mri")
     assert torch.equal(torch.random.get_rng_state(), before)
     assert isinstance(prior, NetworkPrior)
+
+
+class Dropping(nn.Module):
+    """A network with everything that training switches on."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.layers = nn.Sequential(nn.Conv2d(1, 1, 3, padding=1), nn.BatchNorm2d(1), nn.Dropout(0.5))
+
+    def forward(self, x: Tensor, noise: Tensor) -> Tensor:
+        out: Tensor = self.layers(x)
+        return out
+
+
+@pytest.mark.parametrize(
+    "make", [lambda net: AdaptedPrior(net, Direct(), **LEVELS), lambda net: NetworkPrior(net, sigma_data=0.5)]
+)
+def test_a_model_around_a_prior_does_not_put_it_into_training(make: Callable[[nn.Module], nn.Module]) -> None:
+    prior, x = make(Dropping()), noisy(2, 1, 6, 5)
+    before = prior(x, 0.5)
+    nn.ModuleList([prior]).train()
+    assert not prior.net.training
+    assert torch.equal(prior(x, 0.5), before)
+
+
+@pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16, torch.float64])
+def test_weights_of_another_precision_are_refused_with_the_remedy(dtype: torch.dtype) -> None:
+    net = Dropping().to(dtype)
+    for make in (lambda: AdaptedPrior(net, Direct(), **LEVELS), lambda: NetworkPrior(net, sigma_data=0.5)):
+        with pytest.raises(TypeError, match=r"float.* Pass net\.float\(\)"):
+            make()
+
+
+def test_a_network_that_returns_no_tensor_is_named() -> None:
+    prior = AdaptedPrior(lambda x, noise: {"sample": x}, Direct(), **LEVELS)  # type: ignore[arg-type, return-value]
+    with pytest.raises(TypeError, match=r"returned dict where a tensor is wanted.*\.sample"):
+        prior(noisy(1, 1, 6, 5), 0.5)
+
+
+def test_arguments_that_cannot_be_are_refused_when_the_prior_is_made() -> None:
+    with pytest.raises(TypeError, match=r"parameterisation must be one of .*, got 'epsilon'"):
+        AdaptedPrior(Dropping(), "epsilon")  # type: ignore[arg-type]
+    with pytest.raises(ValueError, match="multiple must be at least 1, got 0"):
+        AdaptedPrior(Dropping(), Direct(), multiple=0, **LEVELS)

@@ -134,3 +134,11 @@ def test_the_packaged_prior_loads_offline_and_denoises() -> None:
     for sigma in (0.05, 0.2, 0.6):
         error = (p(clean + sigma * noise, sigma) - clean).abs().square().mean() / 2
         assert float(error) < 0.5 * sigma**2  # a disc is not a brain: half of the noise is little to ask
+
+
+def test_a_prior_that_was_loaded_for_inference_still_has_input_gradients() -> None:
+    with torch.inference_mode():
+        packaged = load_prior("ct")
+    x = torch.zeros(1, 1, 16, 16, requires_grad=True)
+    packaged(x, 0.5).sum().backward()
+    assert x.grad is not None

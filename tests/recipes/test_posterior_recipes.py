@@ -3,6 +3,8 @@
 import pytest
 import torch
 
+from invdiff.data.masks import cartesian_mask
+from invdiff.operators import CartesianMRI
 from tests.recipes.loading import recipe as loaded
 
 
@@ -19,7 +21,8 @@ def test_sitcom_stands_beside_the_better_dps(
 ) -> None:
     recipe = loaded("sitcom_dps")
     monkeypatch.setattr(recipe, "SIZE", 32)
-    monkeypatch.setattr(recipe, "SHAPE", (1, 32, 32))
+    scan = CartesianMRI(cartesian_mask(32, 4, 2, seed=0), shape=(1, 32, 32))
+    monkeypatch.setitem(recipe.TASKS, "MRI 4x", lambda: scan)
     monkeypatch.setattr(recipe, "SITCOM", {"sitcom, tilt": {"solver": "tilt", "steps": 4, "inner": 2}})
     monkeypatch.setattr(recipe, "truths", lambda *_: small)
     recipe.main(["--tasks", "MRI 4x", "--steps", "8", "--zeta", "0.5", "1"])

@@ -83,6 +83,14 @@ def test_damaged_files_are_named(tmp_path: Path, keep: int) -> None:
         read_state(path)
 
 
+@pytest.mark.parametrize("content", [b"abc", b"hello, this is text", b"\x80\x02.", b"PK\x03\x04"])
+def test_files_of_another_kind_are_named(tmp_path: Path, content: bytes) -> None:
+    path = tmp_path / "a.pt"
+    path.write_bytes(content)
+    with pytest.raises(ValueError, match=r"a\.pt is not a training state, or is damaged"):
+        read_content(path)
+
+
 def test_other_contents_are_named(tmp_path: Path) -> None:
     path = tmp_path / "a.pt"
     with pytest.raises(ValueError, match="does not exist"):
