@@ -8,6 +8,7 @@ All of -x (real), e^(i phi) x (complex) and conj(x(-r)) have the same amplitudes
 there is no padding; `invdiff.symmetries` compares images up to these.
 """
 
+import math
 from typing import Any
 
 import torch
@@ -17,7 +18,9 @@ from torch.nn.functional import pad
 
 from invdiff.checks import require
 from invdiff.operators.base import Operator
+from invdiff.operators.hybrid_input_output import hybrid_input_output
 from invdiff.operators.mask import sampling_mask
+from invdiff.random import Noise
 from invdiff.shapes import Shape
 
 
@@ -70,6 +73,20 @@ class PhaseRetrieval(Operator):
         """P^T x, the image in its frame, (B, C, H, W)."""
         (top, left), (height, width) = self.before, self.shape_in[1:]
         return x[..., top : top + height, left : left + width]
+
+    def first_image(
+        self,
+        y: Tensor,
+        noise: Noise,
+        is_complex: bool,
+        low: Tensor | float = -math.inf,
+        used: Tensor | None = None,
+        **settings: Any,
+    ) -> Tensor:
+        """By `hybrid_input_output` from random starts; the settings are its own."""
+        box = self.pad(torch.ones(1, *self.shape_in, device=y.device))[0, 0] > 0
+        used = self.sampled if used is None else used
+        return self.crop(hybrid_input_output(y, box, noise, sampled=used, is_complex=is_complex, low=low, **settings))
 
     def _amplitude(self, x: Tensor) -> Tensor:
         return fft2(x, norm="ortho").abs() if x.is_complex() else self._even(rfft2(x, norm="ortho").abs())

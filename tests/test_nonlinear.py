@@ -83,8 +83,11 @@ def test_what_determines_the_image_finds_it(name: str, method: str) -> None:
 @pytest.mark.parametrize("method", SHORT)
 @pytest.mark.parametrize("factor", [1e-5, 1e5])
 def test_units_do_not_matter_where_the_operator_is_homogeneous(method: str, factor: float) -> None:
-    """A(c x) = c A(x): the image in other units is the same image."""
-    make, prior = OPERATORS["phase retrieval"]
+    """A(c x) = c A(x): the image in other units is the same image.
+
+    Not of phase retrieval, whose first image comes of iterations in which rounding decides between images that fit.
+    """
+    make, prior = OPERATORS["magnitude of a scan"]
     op = make()
     y = op.simulate(prior.sample(2, 3), SIGMA, seed=1)
     one = invdiff.solve(y, op, prior, method, sigma_y=SIGMA, seed=0, **SHORT[method])

@@ -16,6 +16,7 @@ from invdiff.solvers import (
     dip,
     dps,
     fbp,
+    hio,
     pigdm,
     pnp_dm,
     red_diff,
@@ -167,6 +168,13 @@ METHODS: dict[str, Method] = {
         linear=True,
         fits=lacks_geometry,
         reference=sirt.REFERENCE,
+    ),
+    "hio": Method(
+        hio.hio,
+        "hybrid input-output: phase retrieval from coarse to fine",
+        prior=False,
+        fits=hio.not_amplitudes,
+        reference=hio.REFERENCE,
     ),
     "tv": Method(tv.tv, "total variation", prior=False, linear=True, reference=tv.REFERENCE),
 }

@@ -26,12 +26,12 @@ import torch
 from torch import Tensor
 
 from invdiff.checks import require
-from invdiff.diffusion.schedule import levels
 from invdiff.diffusion.step import renoise
 from invdiff.operators.base import Operator
 from invdiff.priors.prior import Prior
 from invdiff.random import Noise
 from invdiff.shapes import norm
+from invdiff.solvers.first_image import levels_from
 from invdiff.solvers.likelihood import draw
 from invdiff.solvers.method import Callback, start
 from invdiff.solvers.purification import flow
@@ -56,6 +56,7 @@ def daps(
     grid: str = "karras",
     ode: int = 1,
     inner: int = 30,
+    sigma_first: float | None = None,
 ) -> Tensor:
     """Sample from the posterior of y (B, *op.shape_out); returns (B, *op.shape_in), prior's units.
 
@@ -66,11 +67,13 @@ def daps(
         grid: their spacing, "karras" as in the paper, or "vp".
         ode: Euler steps of the estimate, each one evaluation (5 in the paper; see Differs).
         inner: conjugate-gradient iterations at most per level, or trajectories (see `likelihood.draw`).
+        sigma_first: begin at this level, from the operator's first image; None: from the prior's highest, where the
+            operator has no image of its own (see `first_image`).
     """
     require("ode", ode, at_least=1)
     require("inner", inner, at_least=1)
-    sigmas = levels(grid, steps, prior.sigma_min, prior.sigma_max)
-    x = start(y, op, prior, noise, sigmas[0])
+    sigmas, image = levels_from(sigma_first, y, op, prior, noise, grid, steps)
+    x = start(y, op, prior, noise, sigmas[0], image)
     for i, (sigma, sigma_next) in enumerate(pairwise(sigmas)):
         x_hat = flow(prior, x, sigma, ode)
         r = torch.full_like(sigma_y, sigma / (1 + sigma**2) ** 0.5)

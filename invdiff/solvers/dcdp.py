@@ -24,6 +24,7 @@ from invdiff.priors.prior import Prior
 from invdiff.random import Noise
 from invdiff.shapes import norm, over
 from invdiff.solvers.barzilai_borwein import BarzilaiBorwein
+from invdiff.solvers.first_image import BEGIN, first_image
 from invdiff.solvers.method import Callback, data_weight, start
 from invdiff.solvers.purification import purify
 
@@ -45,7 +46,7 @@ def dcdp(
     noise: Noise,
     callback: Callback,
     steps: int = 50,
-    sigma: float = 2.0,
+    sigma: float | None = None,
     denoise: int = 1,
     lam: float = 0.1,
     inner: int = 30,
@@ -54,7 +55,9 @@ def dcdp(
 
     Args:
         sigma_y: (B,) noise standard deviation per real component; 0 is allowed.
-        steps: turns (10 to 200 in the paper). sigma: the first level (that of DDPM's t = 400 in the paper).
+        steps: turns (10 to 200 in the paper).
+        sigma: the first level; None: 2 (that of DDPM's t = 400, as in the paper), but 1 where the operator has an
+            image of its own to begin with (see `first_image`).
         denoise: evaluations of the prior per turn (20 or 1 in the paper). On training slices of brain-mri, 4x
             single-coil, 50 turns of one gave 0.7 to 1.4 dB more than 20 of five.
         lam: trust in the prior against the data. There 3, 1, 0.3 and 0.1 gave 28.5, 29.0, 29.2 and 29.3 dB at a noise
@@ -64,8 +67,11 @@ def dcdp(
     require("denoise", denoise, at_least=1)
     require("lam", lam, above=0)
     require("inner", inner, at_least=1)
+    image = None if isinstance(op, LinearOperator) else first_image(y, op, prior, noise)
+    z = start(y, op, prior, noise, 0.0, image)
+    if sigma is None:
+        sigma = 2.0 if image is None else BEGIN
     sigmas = levels("karras", steps, prior.sigma_min, min(sigma, prior.sigma_max))
-    z = start(y, op, prior, noise, 0.0)
     for i, level in enumerate(sigmas[:-1]):
         if isinstance(op, LinearOperator):
             x = op.prox(z, y, data_weight(op, sigma_y, level**2 / lam), iterations=inner)

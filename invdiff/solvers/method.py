@@ -56,21 +56,30 @@ class Method:
     reference: str = ""
 
 
-def start(y: Tensor, op: Operator, prior: Prior, noise: Noise, sigma: float) -> Tensor:
-    """sigma n + centre of the prior's range: what an image at the highest noise level looks like, (B, *shape_in)."""
+def start(y: Tensor, op: Operator, prior: Prior, noise: Noise, sigma: float, around: Tensor | None = None) -> Tensor:
+    """sigma n + centre of the prior's range: what an image at the highest noise level looks like, (B, *shape_in).
+
+    around: an image that takes the place of the centre.
+    """
     dtype = y.dtype.to_complex() if prior.complex else y.dtype.to_real()
     blank = torch.zeros((len(y), *op.shape_in), dtype=dtype, device=y.device)
-    return blank + sum(prior.range) / 2 + sigma * noise.like(blank)
+    return (blank + sum(prior.range) / 2 if around is None else around) + sigma * noise.like(blank)
 
 
 def depart(
-    y: Tensor, op: Operator, prior: Prior, noise: Noise, sigmas: Sequence[float], teleport: bool
+    y: Tensor,
+    op: Operator,
+    prior: Prior,
+    noise: Noise,
+    sigmas: Sequence[float],
+    teleport: bool,
+    around: Tensor | None = None,
 ) -> tuple[Tensor, list[float]]:
     """`start` at the first of the noise levels, and the levels to walk through, (B, *op.shape_in) and decreasing.
 
     teleport: pass the levels at which the prior knows its probability flow in closed form (none, for most priors).
     """
-    x = start(y, op, prior, noise, sigmas[0])
+    x = start(y, op, prior, noise, sigmas[0], around)
     return passed(prior, x, sigmas) if teleport else (x, list(sigmas))
 
 
