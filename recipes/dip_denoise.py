@@ -2,20 +2,25 @@
 
     python recipes/dip_denoise.py --out dip_denoise.png
     python recipes/dip_denoise.py --data Set12 --images 12 --out dip_denoise.png
+    python recipes/dip_denoise.py --data Set12 --images 8 --size 64 --iterations 1500 --rules variance held-out never
 
 y = x + n, x between 0 and 1, n of standard deviation 25/255; central crops of 128x128 of the images of a folder, or the
 packaged slice. The table has each method as `solve` runs it, by its default stop rule, and without one (`never`) over
 the same number of iterations at most. The best iterate is an oracle, found with the truth for the table alone; the
 figure shows what the rule of `dip` goes by. PSNR with a peak of 1.
+
+With --rules, stop rules of `dip` are compared instead, each against the best iterate of the whole path.
 """
 
 import argparse
 from collections.abc import Iterator
 from functools import partial
 from pathlib import Path
+from statistics import mean
 from typing import Any
 
 import torch
+from dip_paths import Ended, verdict, watched
 from dip_runs import Case, table
 from torch import Tensor
 
@@ -24,6 +29,7 @@ from invdiff.data.samples import load_sample
 from invdiff.metrics import psnr
 from invdiff.operators import Identity
 from invdiff.plotting import plot_stopping, save_figure
+from invdiff.solvers.stopping import RULES
 
 SIGMA = 25 / 255
 METHODS: dict[str, dict[str, Any]] = {"tv": {}, "wavelet": {}, "deep-decoder": {}, "dip": {}}
@@ -53,6 +59,21 @@ def quality(truth: Tensor, x: Tensor) -> float:
     return psnr(truth[0, 0], x[0, 0], 1.0)
 
 
+def compare(images: Iterator[Case], rules: list[str], **options: Any) -> None:
+    """What each rule makes of `dip`: a line for each image and rule, and what must hold of them."""
+    ends: dict[str, list[Ended]] = {}
+    for number, case in enumerate(images):
+        for rule, end in watched(case, "dip", rules, **options).items():
+            ends.setdefault(rule, []).append(end)
+            print(f"image {number}, {rule}: {end}", flush=True)
+    print("\n| rule | PSNR, dB | best (oracle), dB | last, dB | iterations | of the oracle's |\n|---|" + "---:|" * 5)
+    for rule, found in ends.items():
+        quality, best, last = (mean(getattr(end, name) for end in found) for name in ("quality", "best", "last"))
+        ran, ratio = mean(end.ran for end in found), mean(end.ratio for end in found)
+        print(f"| {rule} | {quality:.2f} | {best:.2f} | {last:.2f} | {ran:.0f} | {ratio:.2f} |")
+    print("\n".join(["", *(verdict(rule, found) for rule, found in ends.items() if rule != "never")]))
+
+
 def main(arguments: list[str] | None = None) -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--data", type=Path, help="folder of images")
@@ -60,8 +81,14 @@ def main(arguments: list[str] | None = None) -> None:
     parser.add_argument("--size", type=int, default=128)
     parser.add_argument("--methods", nargs="+", default=list(METHODS), choices=METHODS)
     parser.add_argument("--out", type=Path, default=Path("dip_denoise.png"))
+    parser.add_argument("--rules", nargs="+", choices=RULES, help="compare these stop rules of dip instead")
+    parser.add_argument("--iterations", type=int, default=3000, help="with --rules")
+    parser.add_argument("--channels", type=int, default=16, help="with --rules")
     options = parser.parse_args(arguments)
     truths = crops(options.data, options.images, options.size)
+    if options.rules:
+        compare(cases(truths), options.rules, iterations=options.iterations, channels=options.channels)
+        return
     runs = table(cases(truths), {name: METHODS[name] for name in options.methods}, prior=None)
     stopped = next((found[0].result for found in runs.values() if len(found[0].result.score)), None)
     if stopped is not None:

@@ -59,7 +59,7 @@ SHORT: dict[str, dict[str, Any]] = {
     "udig-dip": {"rounds": 4, "every": 25, "lr": 1e-2, "channels": 8, "stop": "discrepancy"},
     "dip": {"iterations": 200, "channels": 16, "average": 0.1},
     "deep-decoder": {"iterations": 200, "channels": 32},
-    "aseq-dip": {"iterations": 150, "lr": 1e-2, "lam": 0.1, "channels": 8},
+    "aseq-dip": {"iterations": 150, "lr": 1e-2, "lam": 0.1, "channels": 8, "average": 0.1},
     "self-guided-dip": {"iterations": 120, "lr": 1e-2, "draws": 2, "average": 0.1, "channels": 8},
     "sparse-dip": {"iterations": 200, "mask_iterations": 30, "sparsity": 0.3},
 }

@@ -61,7 +61,7 @@ SCANS = {
 # Tried one option after the other from a method's own defaults on, each with the best of those before it. Methods that
 # draw from a posterior are not here: what gains PSNR there costs spread.
 GRIDS: dict[str, dict[str, list[Any]]] = {
-    "dc-pnp": {"steps": [30], "w": [0.2], "sigma": [1.0]},
+    "dc-pnp": {"steps": [30], "w": [0.2], "sigma": [1.0], "turn": [True]},
     "dcdp": {"steps": [30], "lam": [0.03], "sigma": [1.0]},
     "diffpir": {"steps": [50], "lam": [0.3]},
     "dds": {"steps": [50], "inner": [10]},

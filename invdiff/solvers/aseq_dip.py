@@ -1,27 +1,35 @@
-"""Autoencoding sequential deep image prior: the network's input is its own last output.
+"""Autoencoding sequential deep image prior: the network's input is its own last output, made to keep to the data.
 
-    theta <- N Adam steps on |A g_theta(z) - y|^2 + lam |g_theta(z) - z|^2,   then  z <- g_theta(z)
+    theta <- N Adam steps on |A g - y|^2 + lam |g - z|^2,   g = g_theta(z + eta),   eta ~ N(0, jitter^2)
+    z     <- argmin |A x - y|^2 + rho |x - g|^2,            rho = (sigma_y / keep)^2
 
 from z = A^H y on. The second term asks g to leave its input as it is, which slows the fitting of noise.
 
 Source: Alkhouri et al., Image Reconstruction via Autoencoding Sequential Deep Image Prior, NeurIPS 2024, Algorithm 1.
 Differs: the first z is the rough image of the operator (windowed calibration image, least squares, ...) in place of
-A^H y; a stop rule chooses the iterate; larger steps and fewer inputs (on a training slice, 4x MRI at 64x64, N = 2 with
-lam = 1 at a rate of 1e-3 ended 5 dB lower after 500 steps: inputs from a young network lead it away from the data).
+A^H y; z keeps to the data (the released code has such an input for MRI); noise on the input and the average over
+iterations, as in `dip`; larger steps; a stop rule chooses the iterate. On training slices at 64x64: 4x MRI, 1000
+iterations, 21.2 dB without noise and average, where it stayed, and 22.5 with; CT of 20 views, 500 iterations, 22.6 dB
+where z is the output itself, 27.8 with the data step. The hour-glass of `dip` in place of the U-Net, at its rate, was
+0.7 dB ahead after 400 iterations at 128x128 and 1.9 dB behind after 1000 at 64x64.
 """
 
 from pathlib import Path
 
+import torch
 from torch import Tensor
 
+from invdiff.checks import require
 from invdiff.networks.generator_blocks import scales
 from invdiff.networks.image_unet import ImageUNet
-from invdiff.operators.base import Operator
+from invdiff.operators.base import LinearOperator, Operator
 from invdiff.random import Noise
-from invdiff.solvers.method import Callback
+from invdiff.solvers.method import Callback, data_weight, operator_norm
 from invdiff.solvers.replicas import Replicas
-from invdiff.solvers.stopping import stop_rule
-from invdiff.solvers.untrained import Fit, Problem, fit
+from invdiff.solvers.stopping import Stop, stop_rule
+from invdiff.solvers.untrained import Fit, Problem, Renew, fit
+
+INNER = 5  # conjugate-gradient steps of a data step, where there is no closed form
 
 REFERENCE = """@inproceedings{alkhouri2024aseqdip,
   title = {Image Reconstruction Via Autoencoding Sequential Deep Image Prior},
@@ -40,11 +48,14 @@ def aseq_dip(
     noise: Noise,
     callback: Callback,
     sigma_y: Tensor | None = None,
-    iterations: int = 1000,
+    iterations: int = 3000,
     lr: float = 3e-3,
     lam: float = 0.3,
     every: int = 10,
-    stop: str = "variance",
+    keep: float = 0.05,
+    jitter: float = 0.1,
+    average: float = 0.01,
+    stop: str | Stop = "variance",
     patience: int = 500,
     channels: int = 16,
     residual: bool = False,
@@ -56,19 +67,45 @@ def aseq_dip(
     Args:
         iterations: Adam steps at most, over all inputs. lr: its rate.
         lam: weight of the autoencoding term. every: Adam steps N per input.
-        stop: "variance", "running", "discrepancy", "held-out", "never", or several joined by "+".
+        keep: how far an input may be from the output that it is made of, in units of the brightness, to keep to the
+            data; nothing behind a non-linear operator.
+        jitter: standard deviation of eta, in units of the brightness. On a training slice (see above) 0.3 was 0.3 dB
+            behind 0.1.
+        average: forgetting of the exponential average that is returned, 1 for the output itself.
+        stop: "variance", "running", "discrepancy", "held-out", "never", several joined by "+", or a rule of
+            your own.
         patience: iterations without a better score after which a sample ends.
         channels: of the U-Net at full resolution, and 2, 4 and 4 times as many below; the paper has 64, for 16 times
             the work. residual: whether it adds its input.
         checkpoint, warm: files of this fit, to go on from, and of another, to begin with; see `fit_run.Fit`.
     """
+    require("keep", keep, above=0)
     problem = Problem(y, op)
     net = autoencoder(problem, channels, residual)
     replicas = Replicas(net, noise.generators, y.device)
     rule = stop_rule(stop, y, op, sigma_y, noise, patience)
-    settings = Fit(iterations, lr, lam=lam, every=every, checkpoint=checkpoint, warm=warm)
-    z = problem.first()
-    return fit(problem, replicas, z, settings, rule, noise=noise, callback=callback, renew=lambda output, k: output)
+    settings = Fit(iterations, lr, lam, every, jitter, average=average, checkpoint=checkpoint, warm=warm, also=(keep,))
+    renew = data_step(problem, sigma_y, keep, rule)
+    return fit(problem, replicas, problem.first(), settings, rule, noise=noise, callback=callback, renew=renew)
+
+
+def data_step(problem: Problem, sigma_y: Tensor | None, keep: float, rule: Stop) -> Renew:
+    """From an output of the network to the one near it that keeps to the data; itself behind a non-linear operator."""
+    op, y = problem.op, problem.y
+    if not isinstance(op, LinearOperator):
+        return lambda output, k: output
+    rho = operator_norm(op) ** 2 if sigma_y is None else data_weight(op, sigma_y, (keep * problem.s) ** 2)
+
+    def settled(output: Tensor, k: int) -> Tensor:
+        x = problem.image(output)
+        return problem.output(op.prox(x, seen(y, op, x, rule.weights), rho, iterations=INNER, tol=0.0))
+
+    return settled
+
+
+def seen(y: Tensor, op: Operator, x: Tensor, weights: Tensor | None) -> Tensor:
+    """The data, with those that a stop rule holds out as x has them, so that no data step moves x towards them."""
+    return y if weights is None else torch.where(weights, y, op(x))
 
 
 def autoencoder(problem: Problem, channels: int, residual: bool) -> ImageUNet:

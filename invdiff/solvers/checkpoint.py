@@ -19,6 +19,7 @@ from safetensors.torch import save_file
 from torch import Tensor
 
 from invdiff.files import write_whole
+from invdiff.operators.base import Operator
 from invdiff.solvers.stopping import Stop
 
 FORMAT = "fit 1"
@@ -116,6 +117,17 @@ def digest(*values: Any) -> str:
         total.update(f"{tensor.dtype} {tuple(tensor.shape)}".encode())
         total.update(tensor.flatten().view(torch.uint8).numpy().tobytes())
     return total.hexdigest()
+
+
+def of_operator(op: Operator) -> str:
+    """A SHA-256 of what an operator does."""
+    return digest(op.name, op.shape_in, op.shape_out, dict(op.named_buffers()))
+
+
+def restore_adam(adam: torch.optim.Adam, moments: Mapping[str, Any]) -> None:
+    """Put the moments back; `moments` is what `read_fit` has in place of the optimiser's "state"."""
+    state = {int(k): values for k, values in moments.items()}
+    adam.load_state_dict({"state": state, "param_groups": adam.state_dict()["param_groups"]})
 
 
 def restore(stop: Stop, saved: Mapping[str, Any], device: torch.device) -> None:

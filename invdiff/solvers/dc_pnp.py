@@ -16,6 +16,8 @@ or it would wind up on what high noise levels hide and on the noise of the data 
 gradients go on from the last x.
 """
 
+from collections.abc import Iterator
+
 import torch
 import torch.nn.functional as F
 from torch import Tensor
@@ -29,6 +31,7 @@ from invdiff.priors.prior import Prior
 from invdiff.random import Noise
 from invdiff.shapes import norm, over
 from invdiff.solvers.method import Callback, data_weight
+from invdiff.solvers.purification import Turning
 
 REFERENCE = """@article{du2026dcpnp,
   title = {Plug-and-Play Diffusion Meets {ADMM}: Dual-Variable Coupling for Robust Medical Image Reconstruction},
@@ -52,6 +55,7 @@ def dc_pnp(
     sigma: float = 2.0,
     w: float = 0.5,
     inner: int = 30,
+    turn: bool = False,
 ) -> Tensor:
     """Reconstruct y (B, *op.shape_out) in the prior's units; returns (B, *op.shape_in).
 
@@ -64,21 +68,42 @@ def dc_pnp(
             0 as in the released settings, for noise-free data: no penalty, `inner` conjugate-gradient steps from z - u
             regularise the data step.
         inner: conjugate-gradient steps per level at most, where there is no closed form.
+        turn: ask the prior in another of eight poses at every level, see `purification.Turning`: for networks of images
+            that may lie anyhow.
     """
-    require("w", w, at_least=0)
     require("inner", inner, at_least=1)
+    z, asked = op.reference_image(y), Turning(prior) if turn else prior
+    levelled = descent(y, op, asked, z, sigma_y, noise, steps=steps, sigma=sigma, w=w, inner=inner)
+    for i, (level, z) in enumerate(levelled):
+        callback(i, steps, x=z, sigma=level, misfit=norm(op(z) - y))
+    return z
+
+
+def descent(
+    y: Tensor,
+    op: LinearOperator,
+    prior: Prior,
+    z: Tensor,
+    sigma_y: Tensor,
+    noise: Noise,
+    *,
+    steps: int,
+    sigma: float,
+    w: float,
+    inner: int,
+) -> Iterator[tuple[float, Tensor]]:
+    """From the image z (B, *op.shape_in) down from noise level sigma: each level, and the prior's estimate at it."""
+    require("w", w, at_least=0)
     sigmas = levels("karras", steps, prior.sigma_min, min(sigma, prior.sigma_max))[:-1]
     weights = [data_weight(op, sigma_y, level**2 / w) for level in sigmas] if w > 0 else [None] * steps
-    x = z = op.reference_image(y)
-    u = torch.zeros_like(z)
+    x, u = z, torch.zeros_like(z)
     for i, (level, rho) in enumerate(zip(sigmas, weights, strict=True)):
         u = u if i == 0 else rescaled(u, weights[i - 1], rho)
         x = data_step(y, op, z - u, x, rho, inner)
         v = x + u
         z = prior(v if i + 1 == steps else v + complement(v - z, level, noise), level)
         u = v - z
-        callback(i, steps, x=z, sigma=level, misfit=norm(op(z) - y))
-    return z
+        yield level, z
 
 
 def rescaled(u: Tensor, before: Tensor | None, rho: Tensor | None) -> Tensor:

@@ -19,7 +19,7 @@ from invdiff.operators.base import Operator
 from invdiff.random import Noise
 from invdiff.solvers.method import Callback
 from invdiff.solvers.replicas import Replicas
-from invdiff.solvers.stopping import stop_rule
+from invdiff.solvers.stopping import Stop, stop_rule
 from invdiff.solvers.untrained import Fit, Problem, fit, fixed_noise
 
 REFERENCE = """@inproceedings{ulyanov2018dip,
@@ -43,7 +43,7 @@ def dip(
     channels: int = 16,
     jitter: float = 1 / 30,
     average: float = 0.01,
-    stop: str = "variance",
+    stop: str | Stop = "held-out",
     patience: int = 500,
     checkpoint: str | Path | None = None,
     warm: str | Path | None = None,
@@ -56,7 +56,7 @@ def dip(
             scales; the paper has 128 at each, for 16 times the multiplications.
         jitter: standard deviation of the noise on z (z is uniform in (0, 0.1)).
         average: forgetting of the exponential average that is returned.
-        stop: "variance", "running", "discrepancy", "held-out", "never", or several joined by "+".
+        stop: "held-out", "discrepancy", "variance", "running", "never", several joined by "+", or a rule of your own.
         patience: iterations without a better score after which a sample ends.
         checkpoint, warm: files of this fit, to go on from, and of another, to begin with; see `fit_run.Fit`.
     """
@@ -67,6 +67,6 @@ def dip(
     net = SkipHourglass(32, problem.channels, tuple(widths))
     z = fixed_noise(y, noise, 32, (height, width))
     replicas = Replicas(net, noise.generators, y.device)
-    rule = stop_rule(stop, y, op, sigma_y, noise, patience)
+    rule = stop_rule(stop, y, op, sigma_y, noise, patience, average)
     settings = Fit(iterations, lr, jitter=jitter, average=average, checkpoint=checkpoint, warm=warm)
     return fit(problem, replicas, z, settings, rule, noise=noise, callback=callback)

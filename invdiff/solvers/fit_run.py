@@ -10,10 +10,10 @@ from torch import Tensor
 from invdiff.checks import require
 from invdiff.random import Noise
 from invdiff.shapes import norm
-from invdiff.solvers.checkpoint import Identity, check_path, digest, read_fit, restore
+from invdiff.solvers.checkpoint import Identity, check_path, digest, of_operator, read_fit, restore, restore_adam
 from invdiff.solvers.problem import Problem
 from invdiff.solvers.replicas import Replicas
-from invdiff.solvers.stopping import Stop
+from invdiff.solvers.stopping import Stop, forgetting
 
 
 @dataclass(frozen=True)
@@ -23,7 +23,7 @@ class Fit:
     iterations: of Adam, at most. lr: its rate. lam: weight of the autoencoding term, where z is an image.
     every: iterations between renewals of z, 0 for none. jitter: standard deviation of eta. draws: number of eta_j.
     input_lr: Adam's rate for z itself, 0 to keep it. average: forgetting of the exponential average of x that is
-    returned, 1 for x itself.
+    returned, 1 for x itself; where z is noise, it is at first over the last tenth of the iterations.
     checkpoint: a .safetensors file to keep the fit in; where it is there already, the fit goes on from it.
     warm: such a file of another fit, of the same network and size, whose parameters this one begins with.
     also: what else the renewal of z depends on, to tell one fit from another.
@@ -96,8 +96,11 @@ class Run:
             self.adam.zero_grad()
             (loss / self.output[0].numel()).backward()
         x, i = x.detach(), len(self.curves)
-        self.shown = torch.lerp(self.shown, x, settings.average) if i else x
-        score = stop.look(i, self.shown, residual.detach()).masked_fill(self.ended, torch.nan)
+        from_noise = not settings.lam  # to be forgotten; an image to begin with counts like the others
+        forgets = forgetting(settings.average, i) if from_noise else settings.average
+        self.shown = torch.lerp(self.shown, x, forgets) if i else x
+        judged = self.shown if settings.jitter else x  # the noise on z makes iterates differ, however settled the fit
+        score = stop.look(i, judged, residual.detach(), self.shown).masked_fill(self.ended, torch.nan)
         self.ended, self.all_ended = stop.done, bool(stop.done.all())
         self.curves.append((norm(residual.detach()), score))
         return self.curves[-1]
@@ -110,12 +113,12 @@ class Run:
 
     def identity(self) -> Identity:
         """What tells this fit from others, before its first iteration."""
-        op, settings = self.problem.op, asdict(self.settings)
+        settings = asdict(self.settings)
         del settings["checkpoint"]
         settings["warm"] = settings["warm"] and Path(settings["warm"]).name
         return {
             "measurement": digest(self.problem.y),
-            "operator": digest(op.name, op.shape_in, op.shape_out, dict(op.named_buffers())),
+            "operator": of_operator(self.problem.op),
             "options": digest(settings),
             "stop rule": digest(self.stop),
             "network or mask": digest(self.replicas.parameters, self.mask),
@@ -154,8 +157,7 @@ class Run:
             p.data.copy_(content["theta"][name])
         self.z = self.z.copy_(content["z"]) if self.settings.input_lr else content["z"].to(device)
         self.output, self.shown, self.ended = (content[name].to(device) for name in ("output", "shown", "ended"))
-        moments = {int(k): values for k, values in content["adam"].items()}
-        self.adam.load_state_dict({"state": moments, "param_groups": self.adam.state_dict()["param_groups"]})
+        restore_adam(self.adam, content["adam"])
         restore(self.stop, content["stop"], device)
         self.all_ended = bool(self.stop.done.all())
         for generator, state in zip(self.noise.generators, content["noise"], strict=True):

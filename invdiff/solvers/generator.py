@@ -2,6 +2,7 @@
 
 from torch import Generator, Tensor
 
+from invdiff.checks import require
 from invdiff.networks.generator_blocks import SMALLEST, scales
 from invdiff.networks.hourglass import Hourglass
 from invdiff.operators.base import Operator
@@ -10,13 +11,16 @@ from invdiff.solvers.replicas import Replicas
 from invdiff.solvers.untrained import Problem, fixed_noise
 
 LATENT = 32
-CHANNELS = (16, 32, 64, 128, 128, 128)
+CHANNELS = 16  # at full resolution
+FACTORS = (1, 2, 4, 8, 8, 8)
 
 
-def hourglass(channels: int, op: Operator) -> Hourglass:
-    """The generator, as deep as the size of the image allows."""
+def hourglass(out: int, op: Operator, channels: int = CHANNELS) -> Hourglass:
+    """The generator, as deep as the size of the image allows; `channels` at its finest scale."""
+    require("channels", channels, at_least=1)
     height, width = op.shape_in[1:]
-    return Hourglass(LATENT, channels, CHANNELS[: scales(height, width, len(CHANNELS))])
+    depth = scales(height, width, len(FACTORS))
+    return Hourglass(LATENT, out, tuple(channels * factor for factor in FACTORS[:depth]))
 
 
 def planted(net: Hourglass, seed: int, y: Tensor, op: Operator) -> tuple[Replicas, Tensor]:

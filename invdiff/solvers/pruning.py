@@ -16,7 +16,7 @@ from torch import Tensor
 from invdiff.checks import require
 from invdiff.operators.base import Operator
 from invdiff.random import Noise, mix
-from invdiff.solvers.generator import hourglass, misfit, planted
+from invdiff.solvers.generator import CHANNELS, hourglass, misfit, planted
 from invdiff.solvers.iterative_magnitude import iterative_magnitude
 from invdiff.solvers.mask import Mask, convolutions, largest
 from invdiff.solvers.replicas import Replicas
@@ -32,6 +32,7 @@ def prune(
     op: Operator,
     *,
     sparsity: float = 0.05,
+    channels: int = CHANNELS,
     seed: int = 0,
     iterations: int = 1000,
     progress: bool = False,
@@ -39,7 +40,8 @@ def prune(
     """The mask of one of `KINDS` for one measurement y (1, *op.shape_out).
 
     Args:
-        sparsity: share of the parameters to keep. seed: of the network's parameters and input.
+        sparsity: share of the parameters to keep. channels: of the network at full resolution.
+        seed: of the network's parameters and input.
         iterations: Adam steps of each of the 14 rounds of "iterative-magnitude", the only one that trains.
 
     Raises:
@@ -52,7 +54,7 @@ def prune(
     if len(y) != 1:
         raise ValueError(f"a mask is made from one measurement, y has {len(y)}. Pass y[i : i + 1].")
     problem = Problem(y, op)
-    net = hourglass(problem.channels, op)
+    net = hourglass(problem.channels, op, channels)
     replicas, z = planted(net, seed, y, op)
     theta = {name: p.detach()[0].cpu() for name, p in replicas.parameters.items()}
     if kind == "synflow":

@@ -10,6 +10,7 @@ complex images as two output channels; no sigmoid; a stop rule on top.
 """
 
 from pathlib import Path
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -17,12 +18,12 @@ from torch import Tensor
 from invdiff.operators.base import Operator
 from invdiff.random import Noise
 from invdiff.solvers.compact import compact as compacted
-from invdiff.solvers.generator import planted
+from invdiff.solvers.generator import CHANNELS, planted
 from invdiff.solvers.mask import Mask
 from invdiff.solvers.method import Callback
 from invdiff.solvers.oes import learn_mask
 from invdiff.solvers.replicas import Replicas
-from invdiff.solvers.stopping import stop_rule
+from invdiff.solvers.stopping import Stop, stop_rule
 from invdiff.solvers.untrained import Fit, Problem, fit
 
 REFERENCE = """@inproceedings{ghosh2024oes,
@@ -45,9 +46,11 @@ def sparse_dip(
     mask: Mask | str | Path | None = None,
     sparsity: float = 0.05,
     mask_iterations: int = 2000,
+    channels: int = CHANNELS,
     iterations: int = 3000,
     lr: float = 0.01,
-    stop: str = "variance",
+    average: float = 0.01,
+    stop: str | Stop = "variance",
     patience: int = 500,
     compact: bool = False,
     checkpoint: str | Path | None = None,
@@ -57,9 +60,10 @@ def sparse_dip(
 
     Args:
         mask: from `learn_mask` or a file of one, for all items; None learns one from each item of y first.
-        sparsity, mask_iterations: share of the parameters kept, and Adam steps, for masks learned here.
+        sparsity, mask_iterations, channels: for masks learned here, as `learn_mask` has them.
         iterations: Adam steps at most. lr: its rate.
-        stop: "variance", "running", "discrepancy", "held-out", "never", or several joined by "+".
+        average: forgetting of the exponential average that is returned.
+        stop: "variance", "running", "discrepancy", "held-out", "never", several joined by "+", or a rule of your own.
         patience: iterations without a better score after which a sample ends.
         compact: drop the channels that the mask leaves without effect: the same image, to rounding, in less time.
             Takes one mask for all items.
@@ -69,12 +73,13 @@ def sparse_dip(
     Raises:
         ValueError: a mask for another number of image channels, or a file that holds none.
     """
-    settings = Fit(iterations, lr, checkpoint=checkpoint, warm=warm)
+    settings = Fit(iterations, lr, average=average, checkpoint=checkpoint, warm=warm)
     if compact and mask is None and len(y) > 1:
         raise ValueError("compact takes one mask for all items of y. Pass mask=, or one item at a time.")
     problem = Problem(y, op)
+    learning = {"sparsity": sparsity, "iterations": mask_iterations, "channels": channels}
     found = Mask.load(mask) if isinstance(mask, (str, Path)) else mask
-    masks = [found] * len(y) if found else [_learned(y, op, b, noise, sparsity, mask_iterations) for b in range(len(y))]
+    masks = [found] * len(y) if found else [_learned(y, op, b, noise, **learning) for b in range(len(y))]
     if masks[0].config["out_channels"] != problem.channels:
         raise ValueError(
             f"the mask is for {masks[0].config['out_channels']} real channels, the image has {problem.channels}. "
@@ -85,11 +90,11 @@ def sparse_dip(
     keep = {name: torch.stack([m.keep[name] for m in masks]).to(y.device) for name in masks[0].keep}
     if compact:
         replicas, keep = compacted(replicas, masks[0].keep)
-    rule = stop_rule(stop, y, op, sigma_y, noise, patience)
+    rule = stop_rule(stop, y, op, sigma_y, noise, patience, average)
     z = torch.cat([z for _, z in parts])
     return fit(problem, replicas, z, settings, rule, noise=noise, callback=callback, mask=keep)
 
 
-def _learned(y: Tensor, op: Operator, b: int, noise: Noise, sparsity: float, iterations: int) -> Mask:
+def _learned(y: Tensor, op: Operator, b: int, noise: Noise, **options: Any) -> Mask:
     seed = int(torch.randint(0, 2**62, (1,), generator=noise.generators[b]))
-    return learn_mask(y[b : b + 1], op, sparsity=sparsity, iterations=iterations, seed=seed)
+    return learn_mask(y[b : b + 1], op, seed=seed, **options)

@@ -1,41 +1,41 @@
 """uDiG-DIP: a deep image prior whose input is, again and again, the diffusion prior's refinement of its own output.
 
-    for k = 1..K:  u = g_theta(z) + sigma_k n, then down the noise levels a > b > ... > 0 below sigma_k:
-                       x0 = argmin |A x - y|^2 + rho |x - D(u; a)|^2,   u = x0 + b n
-                   z = u
+    for k = 1..K:  z = the prior's descent from noise level sigma_k on, of g_theta(z) and the data
                    theta <- N Adam steps on |A g_theta(z) - y|^2 + lam |g_theta(z) - z|^2
 
 with sigma_k decreasing. The network holds what the scan says, the prior proposes what images look like, and neither
-has the last word. sigma_1 is the prior's highest level, where nothing of g is left: the first refinement is a run of
-`dds`, and one round is DiG-DIP, whose input is a diffusion reconstruction once. The refinements are draws, and the
-average over iterations comes closer to the truth than any of them.
+has the last word. sigma_1 hides all but the rough shape of g, so that the refinements are draws, and the average over
+iterations comes closer to the truth than any of them. One round is DiG-DIP, whose input is a diffusion
+reconstruction once.
 
 Source: Liang et al., Sequential Diffusion-Guided Deep Image Prior for Medical Image Reconstruction, ICASSP 2025,
 from its description; the released code stops after one pass and does not run.
-Differs: levels sigma_k spaced geometrically; where the operator is linear, each estimate of the prior on the way down
-is made to keep to the data, not the last alone, and its noise is fresh (on training slices, 4x MRI, the deterministic
-flow lost 1 to 4 dB in ten rounds); the average is returned.
+Differs: the levels sigma_k are spaced geometrically; where the operator is linear, a refinement is the descent of
+`dc_pnp`, a data step and a dual at every level, and the network prior is asked in many poses; the average is returned.
+One training slice each, 128x128, 4x MRI and CT of 30 views: `dds` 26.2 and 32.9 dB; one descent of 30 levels 26.9 and
+33.1, in many poses 27.9 and 33.4; four rounds of 80 levels 29.1 and 34.9 without the network's steps, 29.0 and 34.8
+with them. So the gain is the prior's and the average's, and the network neither adds to it nor takes away.
 """
 
-from collections.abc import Callable
-from itertools import pairwise
 from pathlib import Path
 
+import torch
 from torch import Tensor
 
 from invdiff.checks import require
-from invdiff.diffusion.schedule import levels
-from invdiff.diffusion.step import renoise
 from invdiff.operators.base import LinearOperator, Operator
 from invdiff.priors.prior import Prior
 from invdiff.random import Noise
-from invdiff.solvers.aseq_dip import autoencoder
-from invdiff.solvers.method import Callback, data_weight, operator_norm
+from invdiff.solvers.aseq_dip import autoencoder, seen
+from invdiff.solvers.dc_pnp import descent
+from invdiff.solvers.method import Callback, operator_norm
+from invdiff.solvers.purification import Turning, purify
 from invdiff.solvers.replicas import Replicas
-from invdiff.solvers.stopping import stop_rule
+from invdiff.solvers.stopping import Stop, stop_rule
 from invdiff.solvers.untrained import Fit, Problem, fit
 
-TRUSTED = 0.05  # rho = (sigma_y / TRUSTED)^2, as in `dds`
+UNTOLD = 0.05  # noise level in units of |A| where sigma_y is not told, as in `dds`
+INNER = 10  # conjugate-gradient steps of a data step, where there is no closed form
 
 REFERENCE = """@inproceedings{liang2025udigdip,
   title = {Sequential Diffusion-Guided Deep Image Prior For Medical Image Reconstruction},
@@ -53,15 +53,17 @@ def udig_dip(
     noise: Noise,
     callback: Callback,
     sigma_y: Tensor | None = None,
-    rounds: int = 5,
+    rounds: int = 4,
     every: int = 20,
     lr: float = 3e-4,
     lam: float = 1.0,
-    steps: int = 100,
-    sigma_first: float | None = None,
+    steps: int = 80,
+    sigma_first: float = 2.0,
     sigma_last: float = 1.0,
+    w: float = 0.5,
+    turn: bool | None = None,
     average: float = 0.02,
-    stop: str = "never",
+    stop: str | Stop = "never",
     patience: int = 500,
     channels: int = 16,
     residual: bool = True,
@@ -73,11 +75,16 @@ def udig_dip(
     Args:
         rounds: refinements K by the prior; 1 is DiG-DIP. every: Adam steps N per round. lr: their rate.
         lam: weight of the autoencoding term.
-        steps: noise levels between the prior's highest and 0, each an evaluation; a refinement passes those below its
-            sigma_k.
-        sigma_first, sigma_last: noise levels of the first and the last refinement; None is the prior's highest.
+        steps: noise levels of a refinement, each an evaluation; 30 and 100 in one round gave 27.9 and 28.8 dB on the
+            MRI slice above.
+        sigma_first, sigma_last: noise levels at which the first and the last refinement begin, at most the prior's.
+            Refinements from 0.5 on drifted away from the truth on that slice, by 1.6 dB in eight rounds of 20 levels.
+        w: trust in the prior against the data in a refinement, see `dc_pnp`; nothing behind a non-linear operator.
+        turn: ask the prior in another of eight poses at every level, see `purification.Turning`. None: where it is a
+            network; analytic priors may know where things are.
         average: forgetting of the exponential average that is returned, 1 for the last iterate.
-        stop: "variance", "running", "discrepancy", "held-out", "never", or several joined by "+".
+        stop: "variance", "running", "discrepancy", "held-out", "never", several joined by "+", or a rule of
+            your own.
         patience: iterations without a better score after which a sample ends.
         channels: of the U-Net at full resolution, and 2, 4 and 4 times as many below; the paper has 64, for 16 times
             the work. residual: whether it adds its input.
@@ -85,33 +92,28 @@ def udig_dip(
     """
     require("rounds", rounds, at_least=1)
     require("every", every, at_least=1)
-    require("sigma_last", sigma_last, at_least=prior.sigma_min)
-    first = prior.sigma_max if sigma_first is None else sigma_first
-    require("sigma_first", first, at_least=sigma_last, at_most=prior.sigma_max)
-    problem, grid = Problem(y, op, prior), levels("karras", steps, prior.sigma_min, prior.sigma_max)
-    settled = _data_step(y, op, sigma_y)
+    require("w", w, above=0)
+    require("sigma_last", sigma_last, above=prior.sigma_min)
+    require("sigma_first", sigma_first, at_least=sigma_last)
+    problem = Problem(y, op, prior)
+    level = torch.full_like(problem.s, UNTOLD * operator_norm(op)) if sigma_y is None else sigma_y
+    rule = stop_rule(stop, y, op, sigma_y, noise, patience)
+    turning = getattr(prior, "kind", None) == "network" if turn is None else turn
 
     def refine(output: Tensor, k: int) -> Tensor:
-        sigma = first * (sigma_last / first) ** (k / max(rounds - 1, 1))
-        u = renoise(problem.image(output), sigma, noise)
-        for a, b in pairwise([sigma, *(level for level in grid if level < sigma)]):
-            u = renoise(settled(prior(u, a)), b, noise)
-        return problem.output(u)
+        sigma = min(sigma_first * (sigma_last / sigma_first) ** (k / max(rounds - 1, 1)), prior.sigma_max)
+        x, asked = problem.image(output), Turning(prior, k) if turning else prior
+        if not isinstance(op, LinearOperator):
+            return problem.output(purify(asked, x, sigma, steps, noise))
+        data = seen(y, op, x, rule.weights)
+        *_, (_, x) = descent(data, op, asked, x, level, noise, steps=steps, sigma=sigma, w=w, inner=INNER)
+        return problem.output(x)
 
     net = autoencoder(problem, channels, residual)
     replicas = Replicas(net, noise.generators, y.device)
-    rule = stop_rule(stop, y, op, sigma_y, noise, patience)
-    also = (first, sigma_last, float(steps))
+    also = (sigma_first, sigma_last, float(steps), w, float(turning))
     settings = Fit(
         rounds * every, lr, lam=lam, every=every, average=average, checkpoint=checkpoint, warm=warm, also=also
     )
     z = refine(problem.first(), 0)
     return fit(problem, replicas, z, settings, rule, noise=noise, callback=callback, renew=refine)
-
-
-def _data_step(y: Tensor, op: Operator, sigma_y: Tensor | None) -> Callable[[Tensor], Tensor]:
-    """From D(u; sigma) to the image near it that keeps to the data; nothing behind a non-linear operator."""
-    if not isinstance(op, LinearOperator):
-        return lambda x_hat: x_hat
-    rho = operator_norm(op) ** 2 if sigma_y is None else data_weight(op, sigma_y, TRUSTED**2)
-    return lambda x_hat: op.prox(x_hat, y, rho, iterations=5, tol=0.0)

@@ -22,7 +22,7 @@ from invdiff.solvers.problem import Problem
 from invdiff.solvers.replicas import Replicas
 from invdiff.solvers.stopping import Stop
 
-__all__ = ["Fit", "Problem", "fit", "fixed_noise", "not_planar"]
+__all__ = ["Fit", "Problem", "Renew", "fit", "fixed_noise", "not_planar"]
 
 Renew = Callable[[Tensor, int], Tensor]
 
@@ -58,13 +58,13 @@ def fit(
     elif settings.warm is not None:
         run.begin_with(settings.warm)
     for i, (misfit, score) in enumerate(run.curves):
-        callback(i, settings.iterations, x=run.shown, x0=stop.chosen, misfit=misfit, score=score)
+        callback(i, settings.iterations, x=run.shown, misfit=misfit, score=score)
     while not run.over:
         i = len(run.curves)
         if renew is not None and settings.every and i and i % settings.every == 0:
             run.z = renew(run.output.detach(), i // settings.every)
         misfit, score = run.iterate()
-        callback(i, settings.iterations, x=run.shown, x0=stop.chosen, misfit=misfit, score=score)
+        callback(i, settings.iterations, x=run.shown, misfit=misfit, score=score)
         run.update()
         checkpoint.write(run.content, last=run.over)
     return stop.chosen

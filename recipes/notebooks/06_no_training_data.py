@@ -45,9 +45,10 @@ truth = magnitude(x)
 # %% [markdown]
 # ## DIP with a stop rule
 #
-# The default rule, `stop="variance"`, follows how much the last hundred images differ among themselves. While structure
-# comes in they differ, then they settle, and when noise comes in they differ again: the least variance is taken. No
-# truth is needed. `result.x` is the image that was chosen, `result.last` the one at the end.
+# The default rule, `stop="held-out"`, sets a twentieth of the measurements apart. The network never sees them: while
+# structure comes in it explains them better and better, and worse once it fits the noise of the others. Then it is
+# given them too, for a hundred iterations. No truth is needed. `result.x` is the image that was chosen, `result.last`
+# the one at the end.
 
 # %%
 dip = invdiff.solve(y, op, method="dip", sigma_y=sigma_y, seed=0, iterations=300, lr=0.02)
@@ -60,12 +61,12 @@ plot_stopping(dip)
 
 # %% [markdown]
 # **What to look at.** Above, the misfit falls from beginning to end and does not say where to stop. Below, the score.
-# It begins after a hundred images, which is its window. Its least value is marked. If the mark is at the last
-# iteration, the rule has decided nothing: the run was too short, and `x` and `last` below are the same. The images that
-# are judged are averages over about a hundred iterations, so that hundreds pass before the rule can turn.
+# It is the misfit of what was set apart. Where it rises and then falls steeply, the rule has turned, and the fit has
+# all there is; the mark at its least value is the end. Where it never rises, the run was too short for the rule. The
+# images are averages over about a hundred iterations, so that hundreds pass before it turns.
 #
-# There are other rules. `"discrepancy"` ends at the noise level and needs `sigma_y`; `"held-out"` keeps some of the
-# measurements apart and ends when those are fitted worse; `"variance+discrepancy"` takes whichever comes first.
+# There are other rules. `"discrepancy"` ends at the noise level and needs `sigma_y`; `"variance"` ends where the last
+# hundred images differ least among themselves; `"held-out+discrepancy"` takes whichever comes first.
 
 # %%
 from invdiff.metrics import psnr
@@ -88,13 +89,13 @@ line("dip, last iterate", dip.last[:, 0])
 # In DIP the input is noise for ever. `aseq-dip` starts from a rough image and makes its own output the next input, with
 # a term that asks the network to leave it as it is:
 #
-#     theta <- steps on |A g_theta(z) - y|^2 + lam |g_theta(z) - z|^2,    then z <- g_theta(z)
+#     theta <- steps on |A g_theta(z) - y|^2 + lam |g_theta(z) - z|^2,    then z <- g_theta(z), made to keep to y
 #
 # `udig-dip` lets a diffusion prior refine the output before it becomes the input. It does need training data: those of
 # the prior.
 
 # %%
-aseq = invdiff.solve(y, op, method="aseq-dip", sigma_y=sigma_y, seed=0, iterations=150)
+aseq = invdiff.solve(y, op, method="aseq-dip", sigma_y=sigma_y, seed=0, iterations=300, average=0.05)
 
 prior = invdiff.load_prior("brain-mri")
 udig = invdiff.solve(y, op, prior, "udig-dip", sigma_y=sigma_y, seed=0, rounds=2, steps=40)

@@ -53,3 +53,43 @@ def test_a_wrong_prior_costs_the_difference() -> None:
     result = invdiff.solve(torch.ones(1, 1, 8, 8), Identity((1, 8, 8)), None, "tv", sigma_y=0.1, iterations=2)
     wrong, right = ({("1 coil", "dds"): [runs.Run(result, q, q, 1, 1)]} for q in (27.0, 31.5))
     assert recipe.losses(wrong, right).splitlines()[-1] == "| 1 coil | dds | 31.50 | 27.00 | 4.50 |"
+
+
+@pytest.mark.parametrize("rule", ["variance", "discrepancy"])
+def test_a_rule_that_looks_on_does_what_it_does_in_charge(rule: str) -> None:
+    """Discrepancy ends this fit, and variance does not: in both ways alike, and the oracle is of the whole path."""
+    runs, paths = load("dip_runs"), load("dip_paths")
+    ramp = torch.linspace(0, 1, 8).expand(1, 1, 8, 8)
+    op = Identity((1, 8, 8))
+    y = op.simulate(ramp, 0.1, seed=0)
+    case = runs.Case("toy", y, op, 0.1, ramp, lambda x: -float((x - ramp).norm()))
+    options = {"iterations": 120, "channels": 4}
+    ended = paths.watched(case, "dip", [rule, "never"], **options)
+    result = invdiff.solve(y, op, None, "dip", sigma_y=0.1, stop=rule, seed=0, progress=False, **options)
+    assert ended[rule].quality == case.quality(result.x)
+    assert ended[rule].ran == len(result.score)
+    assert ended[rule].best == ended["never"].best >= ended["never"].last
+    assert (ended[rule].ran < 120) == (rule == "discrepancy")
+
+
+def test_a_rule_with_a_fit_of_its_own_is_judged_by_the_fit_to_all() -> None:
+    runs, paths = load("dip_runs"), load("dip_paths")
+    ramp, op = torch.linspace(0, 1, 8).expand(1, 1, 8, 8), Identity((1, 8, 8))
+    case = runs.Case("toy", op.simulate(ramp, 0.1, seed=0), op, 0.1, ramp, lambda x: -float((x - ramp).norm()))
+    ended = paths.watched(case, "dip", ["held-out", "never"], iterations=20, channels=4)
+    assert ended["held-out"].best == ended["never"].best
+    assert ended["held-out"].quality != ended["never"].quality
+    assert ended["held-out"].ran == 20
+    assert paths.verdict("held-out", [ended["held-out"]]).startswith("held-out: within 0.5 dB of the oracle on ")
+
+
+def test_rules_are_compared_by_their_table(capsys: pytest.CaptureFixture[str]) -> None:
+    arguments = ["--size", "16", "--iterations", "3", "--channels", "4", "--rules", "held-out", "never"]
+    load("dip_denoise").main(arguments)
+    text = capsys.readouterr().out
+    assert "image 0, held-out: " in text
+    assert [line.split("|")[1].strip() for line in text.splitlines() if line.startswith("| ")][1:] == [
+        "held-out",
+        "never",
+    ]
+    assert text.splitlines()[-1].startswith("held-out: within 0.5 dB of the oracle on ")

@@ -1,16 +1,14 @@
-"""The recipe of sparse generators: every row, the oracle named as one, and columns that belong together."""
+"""The recipe of sparse generators: every row, the oracle named as one, and what must hold worked out from the rows."""
 
 from pathlib import Path
-from typing import Any
 
 import matplotlib.image
 import numpy as np
 import pytest
-import torch
 
 from tests.recipes.loading import recipe as loaded
 
-recipe = loaded("dip_sparse")
+recipe, paths = loaded("dip_sparse"), loaded("dip_paths")
 
 TINY = ["--size", "16", "--iterations", "3", "--mask-iterations", "2", "--pruning-iterations", "1", "--sparsity", "0.1"]
 
@@ -19,45 +17,44 @@ def test_it_prints_every_row_and_their_means(tmp_path: Path, capsys: pytest.Capt
     for number in range(2):
         picture = np.random.default_rng(number).random((20, 24))
         matplotlib.image.imsave(tmp_path / f"{number}.png", picture, cmap="gray")
-    out = tmp_path / "masks"
-    recipe.main([*TINY, "--data", str(tmp_path), "--images", "2", "--kinds", "synflow", "--out", str(out)])
-    rows = capsys.readouterr().out
-    names = ["dense DIP", "OES", "OES, whole channels", "synflow"]
-    lines = [line for line in rows.splitlines() if line.startswith("image 1: |")]
-    assert [line.split("|")[1].strip() for line in lines] == names
-    assert "times as fast" in rows
-    assert sorted(path.name for path in out.iterdir()) == ["OES.png", "OES_whole_channels.png", "synflow.png"]
+    out, names = tmp_path / "masks", ["dip", "dense", "OES", "OES, whole channels", "synflow"]
+    recipe.main([*TINY, "--data", str(tmp_path), "--images", "2", "--rows", *names, "--out", str(out)])
+    text = capsys.readouterr().out
+    for name in names:
+        assert f"image 1, {name}, never: " in text
+    assert "image 1, OES, held-out: " in text
+    assert "synflow, held-out" not in text, "stop rules are compared for a few networks"
+    assert "times as fast" in text
+    assert "OES above synflow, last images: " in text
+    drawn = ["OES.png", "OES_whole_channels.png", "dense.png", "synflow.png"]
+    assert sorted(path.name for path in out.iterdir()) == drawn
 
 
 def test_the_packaged_image_serves_and_oracles_are_named(capsys: pytest.CaptureFixture[str]) -> None:
-    recipe.main([*TINY, "--kinds", "random"])
-    table = capsys.readouterr().out.split("\n\n")[-1].splitlines()
-    assert [c.strip() for c in table[0].split("|")[2:-1]] == list(recipe.COLUMNS)
-    assert sum("oracle" in column for column in recipe.COLUMNS) == 2
-    assert len(table) == 2 + 4
+    recipe.main([*TINY, "--rows", "dense", "random", "--rules", "variance", "--channels", "4"])
+    table = capsys.readouterr().out.split("\n\n")[2].splitlines()
+    assert table[0] == "| network | last | best (oracle) | best at (oracle) |"
+    assert [line.split("|")[1].strip() for line in table[2:]] == ["dense", "random"]
 
 
-def test_the_columns_are_of_one_path(monkeypatch: pytest.MonkeyPatch) -> None:
-    """A made-up path that settles, 60 images long, and is best just before it gets noisy again."""
-    scan = recipe.scans(None, 1, 16, 0)[0]
-    levels = [0.3] * 10 + [0.01] * 120 + [0.2] * 700
-    generator = torch.Generator().manual_seed(0)
-
-    def solve(*arguments: Any, callback: Any, **settings: Any) -> None:
-        assert settings["stop"] == "never"
-        for step, level in enumerate(levels):
-            x = scan.truth + level * torch.randn(scan.truth.shape, generator=generator)
-            callback({"step": step, "x": x})
-
-    monkeypatch.setattr(recipe.invdiff, "solve", solve)
-    values = recipe.follow(scan, "dip", len(levels))
-    assert values["final"] == pytest.approx(14, abs=1)  # 20 log10(1 / 0.2)
-    assert values["best (oracle)"] == pytest.approx(40, abs=1.5)
-    assert 10 <= values["best at (oracle)"] < 130
-    assert 105 <= values["stopped at"] < 140, "the window has left the noisy start"
-    assert values["final"] < values["stopped"] <= values["best (oracle)"]
+def test_what_must_hold_is_worked_out_from_the_rows() -> None:
+    ended = paths.Ended
+    never = [ended(27.0, 28.0, 27.0, 100, 100, 50), ended(25.0, 25.0, 25.0, 100, 100, 100)]
+    stopped = [ended(27.4, 28.0, 27.0, 60, 80, 50), ended(24.8, 25.0, 25.0, 70, 90, 100)]
+    dense = [ended(24.0, 28.5, 24.0, 100, 100, 30), ended(22.0, 24.5, 22.0, 100, 100, 30)]
+    found = {"dense": {"never": dense}, "OES": {"never": never, "held-out": stopped}, "snip": {"never": dense}}
+    lines = list(recipe.verdicts(found))
+    assert lines == [
+        "OES, never: its image is 0.50 dB below the best of its path (wanted at most 1.0)",
+        "OES, held-out: its image is 0.40 dB below the best of its path (wanted at most 0.3)",
+        "OES, held-out: within 0.5 dB of the oracle on 1 of 2 (50%; wanted 80%), "
+        "at most 1.60 times its iterations (wanted 1.5)",
+        "dense loses 3.50 dB from its best to its last image (wanted at least 3)",
+        "OES above dense, both with never: +3.00 dB (wanted 0)",
+        "OES above snip, last images: +3.00 dB (wanted 0)",
+    ]
 
 
 def test_images_smaller_than_the_crop_are_refused() -> None:
     with pytest.raises(SystemExit, match="smaller than --size"):
-        recipe.scans(None, 1, 512, 0)
+        recipe.main(["--size", "512"])

@@ -117,7 +117,7 @@ CHANGES: dict[str, tuple[dict[str, Any], str]] = {
     "y": ({"y": measured(2) * 1.001}, "its measurement differs"),
     "seed": ({"seed": 1}, "network or mask, seed differ"),
     "option": ({"lr": 0.02}, "its options differs"),
-    "network": ({"channels": 4}, "its network or mask differs"),
+    "network": ({"channels": 4}, "its stop rule, network or mask differ"),
     "stop": ({"patience": 9}, "its stop rule differs"),
     "iterations": ({"iterations": 9}, "its options differs"),
 }

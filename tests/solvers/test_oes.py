@@ -13,6 +13,7 @@ from invdiff.networks.hourglass import Hourglass
 from invdiff.operators import CartesianMRI, GaussianBlur, Identity, Inpainting
 from invdiff.operators.base import Operator
 from invdiff.random import streams
+from invdiff.solvers import checkpoint, oes
 from invdiff.solvers.compact import chain, compact, varying
 from invdiff.solvers.generator import hourglass, misfit, planted
 from invdiff.solvers.iterative_magnitude import iterative_magnitude
@@ -72,6 +73,53 @@ def test_masks_come_back_from_their_file(tmp_path: Path) -> None:
         Mask.load(path)
     with pytest.raises(ValueError, match="cannot be read"):
         Mask.load(tmp_path / "absent.safetensors")
+
+
+@pytest.mark.parametrize("forgotten", ["", "adam", "noise", "logits"])
+def test_learning_goes_on_from_its_file_to_the_bit(
+    forgotten: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Control: a part of the state that is not stored as it was changes the mask."""
+    y, op = denoising()
+    file = tmp_path / "learning.safetensors"
+    settings: dict[str, Any] = {"sparsity": 0.3, "iterations": 9, "lr": 0.1, "channels": 4}
+    monkeypatch.setattr(checkpoint, "SECONDS", 0.0)
+    whole = learn_mask(y, op, **settings)
+
+    calls, divergence = iter(range(9)), oes._divergence
+
+    def killed(p: Tensor, s: float) -> Tensor:
+        if next(calls) == 4:
+            raise KeyboardInterrupt
+        return divergence(p, s)
+
+    monkeypatch.setattr(oes, "_divergence", killed)
+    with pytest.raises(KeyboardInterrupt):
+        learn_mask(y, op, checkpoint=file, **settings)
+    monkeypatch.setattr(oes, "_divergence", divergence)
+    content, identity = checkpoint.read_fit(file)
+    assert content["done"] == 4
+    if forgotten:
+        spoiled = {
+            "adam": {k: v | {"exp_avg": -v["exp_avg"]} for k, v in content["adam"].items()},
+            "noise": [torch.Generator().manual_seed(1).get_state()],
+            "logits": -content["logits"],
+        }[forgotten]
+        checkpoint.Checkpoint(file, identity).write(lambda: content | {forgotten: spoiled}, last=True)
+    resumed = learn_mask(y, op, checkpoint=file, **settings)
+    assert all(torch.equal(k, resumed.keep[name]) for name, k in whole.keep.items()) == (not forgotten)
+    with pytest.raises(ValueError, match="its seed differs"):
+        learn_mask(y, op, checkpoint=file, seed=1, **settings)
+
+
+def test_biases_and_normalisations_are_kept_and_the_width_is_an_option() -> None:
+    y, op = denoising()
+    for mask in (learn_mask(y, op, iterations=2, channels=4), prune("snip", y, op, channels=4)):
+        assert mask.config["channels"] == [4, 8]
+        assert mask.share == pytest.approx(0.05, rel=1e-2)
+        assert all(bool(k.all()) for k in mask.keep.values() if k.ndim == 1)
+    with pytest.raises(ValueError, match="sparsity must be above"):
+        learn_mask(y, op, sparsity=1e-4)
 
 
 @pytest.fixture(scope="module")

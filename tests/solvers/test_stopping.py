@@ -16,6 +16,7 @@ from invdiff.solvers.stopping import (
     Never,
     RunningVariance,
     Stop,
+    forgetting,
     hold_out,
     stop_rule,
 )
@@ -95,6 +96,67 @@ def test_held_out_misfit_sees_only_what_is_left_out() -> None:
     stop = HeldOut(weights, patience=5)
     first = stop.look(0, torch.zeros(1, 1), torch.tensor([[9.0, 9.0, 0.5]]))
     assert float(first) == 0.5
+
+
+def overfitted(held: int, turn: int = 300, length: int = 1500) -> list[Tensor]:
+    """Residuals of `held` entries left out, noise of 1: an error of 0.9 goes until the turn, and comes back slowly."""
+    generator = torch.Generator().manual_seed(0)
+    noise, early, late = torch.randn(3, 1, held, generator=generator)
+    steps = torch.arange(length)
+    left, back = 0.9 * (1 - steps / turn).clamp(min=0), 0.9 * ((steps - turn) / (5 * turn)).clamp(min=0)
+    return [noise + a * early + b * late for a, b in zip(left, back, strict=True)]
+
+
+def test_held_out_entries_find_where_the_error_is_least() -> None:
+    path = overfitted(20000)
+    stop = HeldOut(torch.zeros(1, 20000, dtype=torch.bool), average=1.0)
+    run(stop, [torch.zeros(1, 1)] * len(path), path)
+    assert 285 + 100 <= int(stop.turned) <= 315 + 100, "a hundred iterations after the least"
+    assert int(stop.at) == int(stop.turned) + 100
+
+
+def test_what_was_held_out_is_fitted_in_the_end() -> None:
+    """Sample 0 turns, takes the rest of y in for a hundred iterations and ends; sample 1 goes on improving."""
+    weights = torch.tensor([True, True, False]).expand(2, 3)
+    stop, joined = HeldOut(weights, average=1.0), FirstOf([HeldOut(weights, average=1.0), Never()])
+    for i in range(400):
+        residual = torch.tensor([[9.0, 9.0, 1 + abs(i - 150) / 100], [9.0, 9.0, 8 - i / 100]])
+        for rule in (stop, joined):
+            rule.look(i, torch.full((2, 1), float(i)), residual)
+            assert rule.weights is not None
+            assert rule.weights.tolist() == [[True, True, i >= 250], [True, True, False]]
+            assert rule.done.tolist() == [i >= 350, False]
+            assert rule.at.tolist() == [min(i, 150) if i <= 250 else min(i, 350), i]
+    assert stop.chosen[:, 0].tolist() == [350, 399]
+
+
+def test_the_average_is_kept_and_the_iterate_judged() -> None:
+    path = images(DIP)
+    alone, both = (MovingVariance(window=20, patience=60) for _ in range(2))
+    joined = FirstOf([MovingVariance(window=20, patience=60), Never()])
+    run(alone, path)
+    for i, x in enumerate(path):
+        for stop in (both, joined):
+            stop.look(i, x, x - 1, torch.full_like(x, i))
+    for stop in (both, joined):
+        assert int(stop.at) == int(alone.at)
+        assert float(stop.chosen[0, 0, 0, 0]) == int(alone.at)
+
+
+def test_an_average_forgets_where_it_began() -> None:
+    """x_0 weighs less than a thousandth after the first hundred iterations; started from it, it weighs a third."""
+    weight, plain = 1.0, 1.0
+    for i in range(1, 101):
+        weight, plain = weight * (1 - forgetting(0.01, i)), plain * 0.99
+    assert weight < 1e-3
+    assert plain > 0.3
+    assert forgetting(0.01, 5000) == 0.01
+    assert forgetting(1.0, 3) == 1.0, "no average at all"
+
+
+def test_a_rule_of_ones_own_is_taken() -> None:
+    stop = Never()
+    assert stop_rule(stop, torch.zeros(1, 1, 4, 4), Identity((1, 4, 4)), None, streams(0, 1)[0], 10) is stop
 
 
 def test_never_returns_the_last() -> None:

@@ -12,6 +12,8 @@ from invdiff.operators import Identity, Inpainting, PhaseRetrieval
 from invdiff.priors import GaussianPrior
 from invdiff.random import streams
 from invdiff.solvers import checkpoint
+from invdiff.solvers.aseq_dip import seen
+from invdiff.solvers.purification import POSES, Turning
 
 SIZE = 16
 SETTINGS: dict[str, Any] = {"rounds": 3, "every": 5, "channels": 8, "steps": 6, "sigma_y": 0.02, "seed": 0}
@@ -57,8 +59,8 @@ def test_every_refinement_descends_from_its_level_and_begins_below_the_one_befor
     starts = [i for i, (a, b) in enumerate(zip([0.0, *watched.levels], watched.levels, strict=False)) if b > a]
     assert result.nfe == len(watched.levels)
     assert len(starts) == SETTINGS["rounds"]
-    assert [watched.levels[i] for i in starts] == pytest.approx([PRIOR.sigma_max, PRIOR.sigma_max**0.5, 1.0], rel=1e-4)
-    assert starts[1] == SETTINGS["steps"], "the first is a whole run"
+    assert [watched.levels[i] for i in starts] == pytest.approx([2.0, 2.0**0.5, 1.0], rel=1e-4)
+    assert starts == [0, 6, 12], "each has all its steps"
 
 
 def test_what_is_missing_comes_from_the_prior() -> None:
@@ -76,8 +78,35 @@ def test_one_round_takes_one_reconstruction_as_input() -> None:
 
 def test_the_average_of_refinements_is_nearer_than_the_last() -> None:
     """They are draws around the posterior mean: the mean of several has less of their spread."""
-    many = {"rounds": 12, "sigma_last": PRIOR.sigma_max, "steps": 20}
+    many = {"rounds": 12, "sigma_last": 2.0, "steps": 20}
     assert error(solved(average=0.02, **many)) < 0.95 * error(solved(average=1.0, **many))
+
+
+@pytest.mark.parametrize(("shape", "poses"), [((1, 6, 6), 8), ((1, 6, 4), 4)])
+def test_a_turning_prior_is_asked_in_every_pose_and_answers_upright(shape: tuple[int, ...], poses: int) -> None:
+    asked: list[Tensor] = []
+
+    def identity(x: Tensor, sigma: Any) -> Tensor:
+        asked.append(x)
+        return x
+
+    x, turning = torch.arange(shape[1] * shape[2], dtype=torch.float32).view(1, *shape), Turning(identity)  # type: ignore[arg-type]
+    assert all(torch.equal(turning(x, 1.0), x) for _ in range(POSES))
+    assert {tuple(z.shape) for z in asked} == {(1, *shape)}
+    assert len({tuple(z.flatten().tolist()) for z in asked}) == poses
+
+
+def test_only_networks_are_turned_unless_asked_for() -> None:
+    """An analytic prior may know where things are."""
+    assert torch.equal(solved().x, solved(turn=False).x)
+    assert not torch.equal(solved().x, solved(turn=True).x)
+
+
+def test_no_data_step_sees_what_a_stop_rule_holds_out() -> None:
+    x, y = torch.zeros(1, 1, 4, 4), torch.ones(1, 1, 4, 4)
+    weights = torch.arange(16).view(1, 1, 4, 4) % 5 > 0
+    assert torch.equal(seen(y, Identity((1, 4, 4)), x, weights), weights.float())
+    assert seen(y, Identity((1, 4, 4)), x, None) is y
 
 
 def test_it_works_behind_non_linear_operators() -> None:
@@ -99,6 +128,6 @@ def test_a_resumed_fit_goes_on_at_the_level_it_had_reached(tmp_path: Path, monke
     assert torch.equal(solved(checkpoint=file).x, whole.x)
 
 
-def test_levels_outside_the_prior_are_refused() -> None:
+def test_a_first_level_below_the_last_is_refused() -> None:
     with pytest.raises(ValueError, match="sigma_first"):
-        solved(sigma_first=2 * PRIOR.sigma_max)
+        solved(sigma_first=0.5, sigma_last=1.0)

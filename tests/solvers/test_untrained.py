@@ -13,7 +13,7 @@ SIZE = 16
 SHORT: dict[str, dict[str, Any]] = {
     "dip": {"iterations": 80, "channels": 8, "average": 0.2},
     "deep-decoder": {"iterations": 80, "channels": 16},
-    "aseq-dip": {"iterations": 80, "lr": 1e-2, "lam": 0.1, "channels": 8},
+    "aseq-dip": {"iterations": 80, "lr": 1e-2, "lam": 0.1, "channels": 8, "average": 0.2},
     "self-guided-dip": {"iterations": 60, "lr": 1e-2, "draws": 2, "average": 1.0, "channels": 8},
     "sparse-dip": {"iterations": 60, "mask_iterations": 5, "sparsity": 0.3},
 }
@@ -60,6 +60,19 @@ def test_a_batch_is_its_items(method: str) -> None:
     first = invdiff.solve(y[:1], op, None, method, sigma_y=0.02, seed=3, **settings)
     torch.testing.assert_close(both.x[:1], first.x, rtol=1e-3, atol=1e-3)  # Adam divides by small gradients
     assert not torch.allclose(both.x[0], both.x[1])
+
+
+def test_inputs_that_keep_to_the_data_let_a_fit_leave_its_first_image() -> None:
+    """Behind a blur, whose gradients are small where the image is unknown; so small a `keep` makes z the output."""
+    op = OPERATORS["blur"]
+    y = measured(op, image())
+    kept, own = (
+        invdiff.solve(
+            y, op, None, "aseq-dip", sigma_y=0.02, seed=0, **SHORT["aseq-dip"] | {"keep": keep, "jitter": 0.0}
+        )
+        for keep in (0.05, 1e-4)
+    )
+    assert float((kept.x - image()).norm()) < 0.9 * float((own.x - image()).norm())
 
 
 def test_scaling_the_data_scales_the_image() -> None:
