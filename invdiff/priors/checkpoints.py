@@ -159,7 +159,7 @@ def _network(path: Path, options: dict[str, Any]) -> Prior:
     _check_options("a prior of kind 'network'", options, NetworkPrior)
     content = read_content(path)
     try:
-        arguments = {field: as_tuple(content[field]) for field in FIELDS}
+        arguments = {field: as_tuple(({"any_pose": False} | content)[field]) for field in FIELDS}
         net = _module(path, content)
     except (KeyError, TypeError) as error:
         raise not_a_prior(path.with_suffix(".json"), error) from error

@@ -25,6 +25,12 @@ class Counted:
         self.nfe += 1
         return self.prior(x, sigma)
 
+    def unmasked(self, x: Tensor, sigma: Tensor | float) -> Tensor:
+        """See `Supported`; of other priors the estimate."""
+        self.nfe += 1
+        estimate: Tensor = getattr(self.prior, "unmasked", self.prior)(x, sigma)
+        return estimate
+
     def denoise_vjp(self, x: Tensor, sigma: Tensor | float) -> tuple[Tensor, Pullback]:
         self.nfe += 1
         x0, pull = denoise_vjp(self.prior, x, sigma)

@@ -16,7 +16,18 @@ from invdiff.priors.frozen import frozen
 from invdiff.priors.mismatch import Checkable
 from invdiff.priors.prior import per_sample
 
-FIELDS = ("sigma_data", "complex", "range", "sigma_min", "sigma_max", "shape", "percentile", "window", "domain")
+FIELDS = (
+    "sigma_data",
+    "complex",
+    "range",
+    "sigma_min",
+    "sigma_max",
+    "shape",
+    "percentile",
+    "window",
+    "domain",
+    "any_pose",
+)
 
 
 class NetworkPrior(Checkable, nn.Module):
@@ -27,6 +38,7 @@ class NetworkPrior(Checkable, nn.Module):
             `coordinates` that is true, as net(x, c_noise, coordinates) with (B or 1, 2, H, W), see `coordinate_grid`.
         sigma_data: standard deviation of the real components of the training images.
         complex: whether images are complex; net then sees real and imaginary parts as 2C channels.
+        any_pose: whether it was trained on images in all of eight poses, by flips and quarter turns.
         Other arguments: see `Prior`.
 
     The weights are frozen and the network stays in evaluation, whatever `train` says: gradients are taken with respect
@@ -49,13 +61,14 @@ class NetworkPrior(Checkable, nn.Module):
         percentile: float | None = None,
         window: tuple[float, float] | None = None,
         domain: str = "",
+        any_pose: bool = False,
     ) -> None:
         super().__init__()
         self.net = frozen(net).to(memory_format=torch.channels_last)  # type: ignore[call-overload]
         self.execution, self.memory_format = Execution(), torch.channels_last
         self.sigma_data, self.complex, self.range = sigma_data, complex, range
         self.sigma_min, self.sigma_max, self.shape = sigma_min, sigma_max, shape
-        self.percentile, self.window, self.domain = percentile, window, domain
+        self.percentile, self.window, self.domain, self.any_pose = percentile, window, domain, any_pose
 
     @property
     def coordinates(self) -> bool:

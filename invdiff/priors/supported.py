@@ -24,6 +24,10 @@ class Supported:
     def __call__(self, x: Tensor, sigma: Tensor | float) -> Tensor:
         return self.prior(x, sigma) * self.support
 
+    def unmasked(self, x: Tensor, sigma: Tensor | float) -> Tensor:
+        """The estimate of `prior` itself, for images that do not lie as the support does."""
+        return self.prior(x, sigma)
+
     def denoise_vjp(self, x: Tensor, sigma: Tensor | float) -> tuple[Tensor, Pullback]:
         x0, pull = denoise_vjp(self.prior, x, sigma)
         return x0 * self.support, lambda v: pull(v * self.support)

@@ -68,8 +68,8 @@ def dc_pnp(
             0 as in the released settings, for noise-free data: no penalty, `inner` conjugate-gradient steps from z - u
             regularise the data step.
         inner: conjugate-gradient steps per level at most, where there is no closed form.
-        turn: ask the prior in another of eight poses at every level, see `purification.Turning`: for networks of images
-            that may lie anyhow.
+        turn: ask the prior in another of eight poses at every level, where it was trained in all of them, see
+            `purification.Turning`.
     """
     require("inner", inner, at_least=1)
     z, asked = op.reference_image(y), Turning(prior) if turn else prior

@@ -61,7 +61,7 @@ def udig_dip(
     sigma_first: float = 2.0,
     sigma_last: float = 1.0,
     w: float = 0.5,
-    turn: bool | None = None,
+    turn: bool = True,
     average: float = 0.02,
     stop: str | Stop = "never",
     patience: int = 500,
@@ -80,8 +80,8 @@ def udig_dip(
         sigma_first, sigma_last: noise levels at which the first and the last refinement begin, at most the prior's.
             Refinements from 0.5 on drifted away from the truth on that slice, by 1.6 dB in eight rounds of 20 levels.
         w: trust in the prior against the data in a refinement, see `dc_pnp`; nothing behind a non-linear operator.
-        turn: ask the prior in another of eight poses at every level, see `purification.Turning`. None: where it is a
-            network; analytic priors may know where things are.
+        turn: ask the prior in another of eight poses at every level, where it was trained in all of them, see
+            `purification.Turning`.
         average: forgetting of the exponential average that is returned, 1 for the last iterate.
         stop: "variance", "running", "discrepancy", "held-out", "never", several joined by "+", or a rule of
             your own.
@@ -98,11 +98,10 @@ def udig_dip(
     problem = Problem(y, op, prior)
     level = torch.full_like(problem.s, UNTOLD * operator_norm(op)) if sigma_y is None else sigma_y
     rule = stop_rule(stop, y, op, sigma_y, noise, patience)
-    turning = getattr(prior, "kind", None) == "network" if turn is None else turn
 
     def refine(output: Tensor, k: int) -> Tensor:
         sigma = min(sigma_first * (sigma_last / sigma_first) ** (k / max(rounds - 1, 1)), prior.sigma_max)
-        x, asked = problem.image(output), Turning(prior, k) if turning else prior
+        x, asked = problem.image(output), Turning(prior, k) if turn else prior
         if not isinstance(op, LinearOperator):
             return problem.output(purify(asked, x, sigma, steps, noise))
         data = seen(y, op, x, rule.weights)
@@ -111,7 +110,7 @@ def udig_dip(
 
     net = autoencoder(problem, channels, residual)
     replicas = Replicas(net, noise.generators, y.device)
-    also = (sigma_first, sigma_last, float(steps), w, float(turning))
+    also = (sigma_first, sigma_last, float(steps), w, float(turn))
     settings = Fit(
         rounds * every, lr, lam=lam, every=every, average=average, checkpoint=checkpoint, warm=warm, also=also
     )

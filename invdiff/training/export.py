@@ -70,6 +70,7 @@ def make_prior(net: nn.Module, config: Config, domain: str = "") -> NetworkPrior
         percentile=None if is_window else data.percentile,
         window=attenuation(data) if is_window else None,
         domain=domain,
+        any_pose=config.augment.flip and config.augment.quarter_turns,
     )
 
 

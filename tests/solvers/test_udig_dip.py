@@ -10,6 +10,8 @@ from torch import Tensor
 import invdiff
 from invdiff.operators import Identity, Inpainting, PhaseRetrieval
 from invdiff.priors import GaussianPrior
+from invdiff.priors.counted import Counted
+from invdiff.priors.supported import Supported
 from invdiff.random import streams
 from invdiff.solvers import checkpoint
 from invdiff.solvers.aseq_dip import seen
@@ -86,20 +88,29 @@ def test_the_average_of_refinements_is_nearer_than_the_last() -> None:
 def test_a_turning_prior_is_asked_in_every_pose_and_answers_upright(shape: tuple[int, ...], poses: int) -> None:
     asked: list[Tensor] = []
 
-    def identity(x: Tensor, sigma: Any) -> Tensor:
-        asked.append(x)
-        return x
+    class Asked:
+        any_pose = True
 
-    x, turning = torch.arange(shape[1] * shape[2], dtype=torch.float32).view(1, *shape), Turning(identity)  # type: ignore[arg-type]
+        def __call__(self, x: Tensor, sigma: Any) -> Tensor:
+            asked.append(x)
+            return x
+
+    prior: Any = Asked()
+    x, turning = torch.arange(shape[1] * shape[2], dtype=torch.float32).view(1, *shape), Turning(prior)
+    support = torch.arange(shape[1] * shape[2]).view(shape) > 3
+    masked = Turning(Counted(Supported(prior, support)))
+    assert all(torch.equal(masked(x, 1.0), x * support) for _ in range(POSES))  # the support does not turn
+    asked.clear()
     assert all(torch.equal(turning(x, 1.0), x) for _ in range(POSES))
     assert {tuple(z.shape) for z in asked} == {(1, *shape)}
     assert len({tuple(z.flatten().tolist()) for z in asked}) == poses
 
 
-def test_only_networks_are_turned_unless_asked_for() -> None:
-    """An analytic prior may know where things are."""
+def test_only_priors_that_say_so_are_turned(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Others may know where things are."""
     assert torch.equal(solved().x, solved(turn=False).x)
-    assert not torch.equal(solved().x, solved(turn=True).x)
+    monkeypatch.setattr(PRIOR, "any_pose", True, raising=False)
+    assert not torch.equal(solved().x, solved(turn=False).x)
 
 
 def test_no_data_step_sees_what_a_stop_rule_holds_out() -> None:
