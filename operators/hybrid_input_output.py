@@ -7,8 +7,7 @@ Coarse to fine: the central frequencies, tapered so that their cut does not ring
 which many random starts are cheap. Those of least misfit are what a grid twice as fine begins with. Random phases at
 full size end in mixtures of the image and its twin conj(x(-r)) instead.
 
-Source: Fienup, Phase Retrieval Algorithms: a Comparison, 1982, equations 44 (hybrid input-output) and 40 (error
-reduction).
+Source: Fienup, Phase Retrieval Algorithms: a Comparison, Applied Optics 1982 (hybrid input-output, error reduction).
 Differs: from coarse to fine, with several starts.
 """
 

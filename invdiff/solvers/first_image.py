@@ -40,13 +40,11 @@ def levels_from(
     Raises:
         ValueError: sigma_first outside the prior's range, or an operator that has no image to begin with.
     """
+    if sigma_first is not None:
+        require("sigma_first", sigma_first, above=prior.sigma_min, at_most=prior.sigma_max)
     linear = isinstance(op, LinearOperator)
     image = None if linear and sigma_first is None else first_image(y, op, prior, noise)
-    if image is None:
-        if sigma_first is not None:
-            raise ValueError(f"{op.name} has no image for sigma_first to begin with. Leave sigma_first out.")
-        return levels(grid, steps, prior.sigma_min, prior.sigma_max), None
-    if sigma_first is None:
-        sigma_first = min(BEGIN, prior.sigma_max)
-    require("sigma_first", sigma_first, above=prior.sigma_min, at_most=prior.sigma_max)
-    return levels(grid, steps, prior.sigma_min, sigma_first), image
+    if image is None and sigma_first is not None:
+        raise ValueError(f"{op.name} has no image for sigma_first to begin with. Leave sigma_first out.")
+    highest = prior.sigma_max if image is None else min(BEGIN, prior.sigma_max)
+    return levels(grid, steps, prior.sigma_min, sigma_first or highest), image
