@@ -29,6 +29,15 @@ class Noise:
         part.generators = self.generators[offset::samples]
         return part
 
+    def states(self) -> list[Tensor]:
+        """Where each stream has got to; `restore` goes on from there."""
+        return [generator.get_state() for generator in self.generators]
+
+    def restore(self, states: Sequence[Tensor]) -> None:
+        """Go on from what `states` gave, of as many streams."""
+        for generator, state in zip(self.generators, states, strict=True):
+            generator.set_state(state)
+
     def like(self, x: Tensor) -> Tensor:
         """Draws of the shape and dtype of x (B, ...); a complex draw has unit variance in each real component."""
         shape, dtype = x.shape[1:], x.dtype.to_real()

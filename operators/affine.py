@@ -3,13 +3,12 @@
 y is divided by the scale as behind a linear operator, so that for A(c x) = c A(x) the units of x and y do not matter.
 """
 
-import math
-from typing import Any
+from dataclasses import replace
 
 from torch import Tensor
 
 from invdiff.operators.base import Operator
-from invdiff.random import Noise
+from invdiff.operators.search import Search
 from invdiff.shapes import over
 
 
@@ -34,17 +33,9 @@ class AffineInput(Operator):
         y = self.op(over(self.scale, x) * x + over(self.offset, x))
         return y / over(self.scale, y)
 
-    def first_image(
-        self,
-        y: Tensor,
-        noise: Noise,
-        is_complex: bool,
-        low: Tensor | float = -math.inf,
-        used: Tensor | None = None,
-        **settings: Any,
-    ) -> Tensor | None:
-        y, low = over(self.scale, y) * y, self.scale * low + self.offset
-        x = self.op.first_image(y, noise, is_complex, low, used, **settings)
+    def first_image(self, y: Tensor, search: Search) -> Tensor | None:
+        inner = replace(search, low=self.scale * search.low + self.offset)
+        x = self.op.first_image(over(self.scale, y) * y, inner)
         return None if x is None else (x - over(self.offset, x)) / over(self.scale, x)
 
     def reach(self) -> float:

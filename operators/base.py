@@ -6,15 +6,16 @@ solves that samplers need. Operators are pure and deterministic; noise is not pa
 
 import math
 from functools import partial
-from typing import Any, overload
+from typing import overload
 
 import torch
 from torch import Tensor
 
 from invdiff.linalg import cg, power_iteration
 from invdiff.module import Movable
+from invdiff.operators.search import Search
 from invdiff.operators.svd import SVD
-from invdiff.random import Noise, streams
+from invdiff.random import streams
 from invdiff.shapes import Shape, check_shape, over, real_size
 
 
@@ -125,23 +126,12 @@ class Operator(Movable):
         """Noise standard deviation per real component from y alone, (B,), or None where y cannot tell."""
         return None
 
-    def first_image(
-        self,
-        y: Tensor,
-        noise: Noise,
-        is_complex: bool,
-        low: Tensor | float = -math.inf,
-        used: Tensor | None = None,
-        **settings: Any,
-    ) -> Tensor | None:
+    def first_image(self, y: Tensor, search: Search) -> Tensor | None:
         """An image to begin with, (B, *shape_in), where descents from a blank one end far from the truth; else None.
 
         Args:
-            y: (B, *shape_out). is_complex: whether the image is.
-            noise: of its random starts, a stream for each item.
-            low: least value of a real image, a number or (B,).
-            used: the entries of y to go by, broadcastable to it; None for all that are measured.
-            settings: the operator's own.
+            y: (B, *shape_out).
+            search: what the image is to be, and what to go by.
         """
         return None
 

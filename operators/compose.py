@@ -5,14 +5,13 @@ Composites check shapes and kinds (real or complex) at construction, and message
 
 import math
 from numbers import Complex
-from typing import Any
 
 from torch import Tensor
 
 from invdiff.operators.agreement import common_batch, common_kinds, common_support, kind
 from invdiff.operators.base import LinearOperator, Operator
+from invdiff.operators.search import Search
 from invdiff.operators.svd import SVD
-from invdiff.random import Noise
 
 
 class Adjoint(LinearOperator):
@@ -87,20 +86,11 @@ class Composition(Operator):
     def forward(self, x: Tensor) -> Tensor:
         return self.left(self.right(x))
 
-    def first_image(
-        self,
-        y: Tensor,
-        noise: Noise,
-        is_complex: bool,
-        low: Tensor | float = -math.inf,
-        used: Tensor | None = None,
-        **settings: Any,
-    ) -> Tensor | None:
+    def first_image(self, y: Tensor, search: Search) -> Tensor | None:
         """That of B, where A only weighs its entries."""
         if not (isinstance(self.left, LinearOperator) and self.left.pointwise):
             return None
-        used = self.sampled if used is None else used
-        return self.right.first_image(self.left.reference_image(y), noise, is_complex, low, used, **settings)
+        return self.right.first_image(self.left.reference_image(y), search.among(self.sampled))
 
     def reach(self) -> float:
         return self.right.reach()

@@ -15,8 +15,9 @@ import math
 
 import torch
 from torch import Tensor
-from torch.fft import fft2, fftshift, ifft2, ifftshift, irfft2, rfft2
+from torch.fft import fft2, ifft2, ifftshift, irfft2, rfft2
 
+from invdiff.operators.fourier import centred_fft2, centred_ifft2
 from invdiff.random import Noise
 
 COARSEST, MARGIN, POLISH = 16, 2, 50
@@ -71,7 +72,7 @@ class Amplitudes:
         self.size, self.is_complex = size, is_complex
         y = y.clamp(min=0)
         if size != tuple(y.shape[-2:]):
-            y = central(y, size) * _taper(size, y) * math.sqrt(math.prod(size) / math.prod(y.shape[-2:]))
+            y = central(y, size) * _taper(size, y) * _gain(size, y)
         self.y = self._as_spectrum(y)
         self.sampled = None if sampled is None else self._as_spectrum(central(sampled, size))
 
@@ -114,9 +115,7 @@ def resampled(x: Tensor, size: Size) -> Tensor:
     """x (..., h, w) on another grid over the same frame, centre to centre, by its central frequencies."""
     if tuple(x.shape[-2:]) == tuple(size):
         return x
-    spectrum = central(fftshift(fft2(ifftshift(x, dim=(-2, -1))), dim=(-2, -1)), size)
-    gain = math.prod(size) / math.prod(x.shape[-2:])
-    out = gain * fftshift(ifft2(ifftshift(spectrum, dim=(-2, -1))), dim=(-2, -1))
+    out = _gain(size, x) * centred_ifft2(central(centred_fft2(x), size))
     return out if x.is_complex() else out.real
 
 
@@ -140,6 +139,11 @@ def _random(y: Tensor, size: Size, starts: int, noise: Noise, is_complex: bool) 
     blank = torch.zeros(len(y), y.shape[1], starts, *size, dtype=y.dtype.to_complex() if is_complex else y.dtype)
     drawn = noise.like(blank.to(y.device))
     return (drawn if is_complex else drawn.abs()) * y.square().mean((-2, -1))[..., None, None, None].sqrt()
+
+
+def _gain(size: Size, x: Tensor) -> float:
+    """What values keep their size by, where the orthonormal spectrum of x goes to a grid of `size`."""
+    return math.sqrt(math.prod(size) / math.prod(x.shape[-2:]))
 
 
 def _taper(size: Size, like: Tensor) -> Tensor:

@@ -8,7 +8,6 @@ All of -x (real), e^(i phi) x (complex) and conj(x(-r)) have the same amplitudes
 there is no padding; `invdiff.symmetries` compares images up to these.
 """
 
-import math
 from typing import Any
 
 import torch
@@ -20,7 +19,7 @@ from invdiff.checks import require
 from invdiff.operators.base import Operator
 from invdiff.operators.hybrid_input_output import hybrid_input_output
 from invdiff.operators.mask import sampling_mask
-from invdiff.random import Noise
+from invdiff.operators.search import Search
 from invdiff.shapes import Shape
 
 
@@ -74,19 +73,14 @@ class PhaseRetrieval(Operator):
         (top, left), (height, width) = self.before, self.shape_in[1:]
         return x[..., top : top + height, left : left + width]
 
-    def first_image(
-        self,
-        y: Tensor,
-        noise: Noise,
-        is_complex: bool,
-        low: Tensor | float = -math.inf,
-        used: Tensor | None = None,
-        **settings: Any,
-    ) -> Tensor:
+    def first_image(self, y: Tensor, search: Search) -> Tensor:
         """By `hybrid_input_output` from random starts; the settings are its own."""
         box = self.pad(torch.ones(1, *self.shape_in, device=y.device))[0, 0] > 0
-        used = self.sampled if used is None else used
-        return self.crop(hybrid_input_output(y, box, noise, sampled=used, is_complex=is_complex, low=low, **settings))
+        search = search.among(self.sampled)
+        x = hybrid_input_output(
+            y, box, search.noise, sampled=search.used, is_complex=search.is_complex, low=search.low, **search.settings
+        )
+        return self.crop(x)
 
     def _amplitude(self, x: Tensor) -> Tensor:
         return fft2(x, norm="ortho").abs() if x.is_complex() else self._even(rfft2(x, norm="ortho").abs())

@@ -1,5 +1,6 @@
 """Streams depend on the seed and the sample, never on the batch or the global generator."""
 
+import pytest
 import torch
 
 from invdiff.random import Noise, mix, streams
@@ -42,6 +43,20 @@ def test_every_shares_the_generators() -> None:
     noise, _ = streams(0, 2, 3)
     part = noise.every(3, 1)
     assert part.generators == [noise.generators[1], noise.generators[4]]
+
+
+def test_restored_streams_go_on_where_the_states_were_taken() -> None:
+    noise, _ = streams(0, 2)
+    noise.like(torch.zeros(2, 3))
+    states = noise.states()
+    on, further = (noise.like(torch.zeros(2, 5)) for _ in range(2))
+    other, _ = streams(1, 2)
+    other.restore(states)
+    again = other.like(torch.zeros(2, 5))
+    torch.testing.assert_close(again, on, rtol=0, atol=0)
+    assert not torch.equal(again, further)
+    with pytest.raises(ValueError, match="shorter"):
+        streams(0, 3)[0].restore(states)
 
 
 def test_mix_spreads_neighbours() -> None:

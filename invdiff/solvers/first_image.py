@@ -13,6 +13,7 @@ from torch import Tensor
 from invdiff.checks import require
 from invdiff.diffusion.schedule import levels
 from invdiff.operators.base import LinearOperator, Operator
+from invdiff.operators.search import Search
 from invdiff.priors.prior import Prior
 from invdiff.random import Noise
 
@@ -26,7 +27,8 @@ def first_image(y: Tensor, op: Operator, prior: Prior, noise: Noise) -> Tensor |
     """
     if isinstance(op, LinearOperator):
         return op.reference_image(y)
-    return op.first_image(y, noise, prior.complex, -math.inf if prior.complex else prior.range[0])
+    low = -math.inf if prior.complex else prior.range[0]
+    return op.first_image(y, Search(noise, prior.complex, low))
 
 
 def levels_from(

@@ -136,7 +136,7 @@ class Run:
             "shown": self.shown,
             "ended": self.ended,
             "stop": self.stop,
-            "noise": [generator.get_state() for generator in self.noise.generators],
+            "noise": self.noise.states(),
             "misfit": torch.stack([misfit for misfit, _ in self.curves]),
             "score": torch.stack([score for _, score in self.curves]),
         }
@@ -160,8 +160,7 @@ class Run:
         restore_adam(self.adam, content["adam"])
         restore(self.stop, content["stop"], device)
         self.all_ended = bool(self.stop.done.all())
-        for generator, state in zip(self.noise.generators, content["noise"], strict=True):
-            generator.set_state(state)
+        self.noise.restore(content["noise"])
         self.curves = list(zip(content["misfit"].to(device), content["score"].to(device), strict=True))
 
     def begin_with(self, path: str | Path) -> None:

@@ -15,6 +15,7 @@ from invdiff.checks import require
 from invdiff.operators.base import Operator
 from invdiff.operators.compose import Composition
 from invdiff.operators.phase_retrieval import PhaseRetrieval
+from invdiff.operators.search import Search
 from invdiff.random import Noise
 from invdiff.shapes import norm
 from invdiff.solvers.method import Callback
@@ -54,8 +55,8 @@ def hio(
     require("starts", starts, at_least=1)
     require("iterations", iterations, at_least=1)
     require("beta", beta, above=0, at_most=1)
-    low = 0.0 if positive else -math.inf
-    x = op.first_image(y, noise, is_complex, low, starts=starts, iterations=iterations, beta=beta)
+    settings = {"starts": starts, "iterations": iterations, "beta": beta}
+    x = op.first_image(y, Search(noise, is_complex, 0.0 if positive else -math.inf, settings=settings))
     assert x is not None  # `not_amplitudes` is asked before
     callback(0, 1, x=x, misfit=norm(op(x) - y))
     return x

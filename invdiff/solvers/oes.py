@@ -112,16 +112,15 @@ class Learning:
 
     def content(self) -> dict[str, Any]:
         """What `resume` takes."""
-        states = [generator.get_state() for generator in self.noise.generators]
-        return {"logits": self.p, "adam": self.adam.state_dict()["state"], "noise": states, "done": self.done}
+        adam = self.adam.state_dict()["state"]
+        return {"logits": self.p, "adam": adam, "noise": self.noise.states(), "done": self.done}
 
     def resume(self, content: dict[str, Any] | None) -> None:
         if content is None:
             return
         self.p.data.copy_(content["logits"])
         restore_adam(self.adam, content["adam"])
-        for generator, state in zip(self.noise.generators, content["noise"], strict=True):
-            generator.set_state(state)
+        self.noise.restore(content["noise"])
         self.done = int(content["done"])
 
     def _by_name(self, flat: Tensor) -> dict[str, Tensor]:

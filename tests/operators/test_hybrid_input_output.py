@@ -8,6 +8,7 @@ from torch import Tensor
 
 from invdiff.operators import PhaseRetrieval
 from invdiff.operators.hybrid_input_output import Amplitudes, grids, hybrid_input_output, resampled, shrunk
+from invdiff.operators.search import Search
 from invdiff.random import streams
 from invdiff.symmetries import psnr_up_to_symmetries
 from tests.operators.cases import random
@@ -25,7 +26,8 @@ def discs(size: tuple[int, int], dtype: torch.dtype = torch.float32) -> Tensor:
 
 
 def solved(op: PhaseRetrieval, y: Tensor, seed: int = 0, **settings: int) -> Tensor:
-    found = op.first_image(y, streams(seed, len(y), device=y.device)[0], False, 0.0, **settings)
+    noise, _ = streams(seed, len(y), device=y.device)
+    found = op.first_image(y, Search(noise, False, 0.0, settings=settings))
     assert isinstance(found, Tensor)
     return found
 

@@ -9,6 +9,7 @@ from torch import Tensor
 
 import invdiff
 from invdiff.operators import CartesianMRI, HighDynamicRange, Operator, PhaseRetrieval, weighted
+from invdiff.operators.search import Search
 from invdiff.priors import GaussianPrior
 from invdiff.random import streams
 from invdiff.solvers.first_image import BEGIN
@@ -41,7 +42,7 @@ def test_phase_retrieval_begins_with_an_image(method: str, monkeypatch: pytest.M
 
     def ran(first: Tensor | None) -> tuple[float, float]:
         """The first level, and how far the result is from the truth where it begins with this image."""
-        monkeypatch.setattr(PhaseRetrieval, "first_image", lambda self, *given, **settings: first)
+        monkeypatch.setattr(PhaseRetrieval, "first_image", lambda self, y, search: first)
         level, x = began_at(method, y, op, positive(), steps=8)
         return level, float((x - truth).norm() / truth.norm())
 
@@ -73,12 +74,16 @@ def test_operators_without_an_image_say_so(method: str) -> None:
 
 def test_units_and_weights_do_not_change_the_image() -> None:
     op, truth = PhaseRetrieval(SHAPE), discs(SHAPE[1:])
-    y, noise = op(truth), lambda: streams(0, 1)[0]
-    plain = op.first_image(y, noise(), False, 0.0, iterations=5)
+    y = op(truth)
+
+    def search(low: float = 0.0) -> Search:
+        return Search(streams(0, 1)[0], False, low, settings={"iterations": 5})
+
+    plain = op.first_image(y, search())
     units = op.affine(torch.tensor([0.5]), torch.tensor([0.25]))
-    inward = units.first_image(y / 0.5, noise(), False, -0.5, iterations=5)
+    inward = units.first_image(y / 0.5, search(low=-0.5))
     weights = 2.0 ** (torch.arange(48) % 3).expand(1, 48, 48)
-    weighed = weighted(op, weights).first_image(weights * y, noise(), False, 0.0, iterations=5)
+    weighed = weighted(op, weights).first_image(weights * y, search())
     assert inward is not None
     assert weighed is not None
     torch.testing.assert_close(0.5 * inward + 0.25, plain)
