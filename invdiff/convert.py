@@ -10,7 +10,7 @@ from torch import nn
 from invdiff.networks import described
 from invdiff.priors.adapted import AdaptedPrior
 from invdiff.priors.checkpoints import load_prior, read_foreign, recognised, save_prior
-from invdiff.priors.container import read_content
+from invdiff.priors.container import existing, read_content
 from invdiff.priors.network import NetworkPrior
 from invdiff.priors.prior import Prior
 from invdiff.priors.salvage import open_checkpoint
@@ -67,9 +67,9 @@ def _check_target(old: Path, new: Path, force: bool) -> None:
         raise UsageError(f"{old} is a folder; load_prior reads those of diffusers as they are, other folders by file.")
     if new.resolve() == old.resolve():
         raise UsageError(f"{new} would replace the file it is made from; give another name.")
-    existing = [path for path in (new, new.with_suffix(".json")) if path.exists()]
-    if existing and not force:
-        raise UsageError(f"{existing[0]} exists already; give another name, or --force.")
+    there = existing(new)
+    if there and not force:
+        raise UsageError(f"{there[0]} exists already; give another name, or --force.")
 
 
 def _is_own(path: Path) -> bool:

@@ -14,7 +14,7 @@ from tqdm import tqdm
 from invdiff.data.images import open_images
 from invdiff.training.closed_form import KINDS, Fit, fit_prior, validate
 from invdiff.training.config import Data
-from invdiff.training.export import NOT_FOR_DIAGNOSIS
+from invdiff.training.export import NOT_FOR_DIAGNOSIS, check_target
 from invdiff.training.slices import Slices
 from invdiff.training.split import Split, by_subject, open_split
 from invdiff.training.toml import ConfigError
@@ -71,6 +71,7 @@ def add_command(
     add("--patches", type=int, default=50_000, help="patches drawn for the patch mixture (default 50000)")
     add("--domain", default="", help="a sentence on what images the prior knows")
     add("--licence", default="not stated", help="of the images, for the card")
+    add("--overwrite", action="store_true", help="replace an existing prior")
     parser.set_defaults(run=run)
 
 
@@ -107,10 +108,8 @@ def card(split: Split, licence: str, command: str, table: Table) -> dict[str, An
 
 
 def _check(options: argparse.Namespace) -> None:
-    """Refuse what could not be written at the end."""
-    out = options.out
-    if out is None or out.suffix != ".safetensors" or not out.parent.is_dir():
-        raise ConfigError(f"--out must be a file that ends in .safetensors, in a folder that exists; got {out}.")
+    """Refuse what could not, or must not, be written at the end."""
+    check_target(options.out, options.overwrite)
     if options.complex and options.window is not None:
         raise ConfigError("--window is for real images such as CT, and --complex for MRI; give one of them.")
     if options.no_validation and options.val is not None:

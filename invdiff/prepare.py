@@ -3,7 +3,7 @@
 Nothing here looks at more of a slice than the mask leaves of it, except for the reference that scores are taken from.
 """
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import partial
 from typing import Any
 
@@ -120,12 +120,13 @@ def prepare(
     op, image = encoding(maps, partial(CartesianMRI, mask, shape=(1, *kspace.shape[-2:])))
     reference = file.reference(i) if file.mask is None or file.fully_sampled else None
     words = _described(mask, partial_fourier)
+    found = Slice(kspace[None], op, words, reference, image=image, repaired=int(lost.sum()))
     if not partial_fourier:
-        return Slice(kspace[None], op, words, reference, image=image, repaired=int(lost.sum()))
+        return found
     if coils.sets > 1:
         raise UsageError("--partial-fourier works with one set of maps; leave out --sets.")
     phase = PhaseConstraint(op.reference_image(kspace[None]))
-    return Slice(kspace[None], op @ phase, words, reference, image=lambda x: phase(x)[0, 0], repaired=int(lost.sum()))
+    return replace(found, op=op @ phase, image=lambda x: phase(x)[0, 0])
 
 
 def _fewer(file: KSpaceFile, mask: Tensor, undersampling: Undersampling) -> Tensor:

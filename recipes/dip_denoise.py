@@ -69,8 +69,8 @@ def compare(images: Iterator[Case], rules: list[str], **options: Any) -> None:
     print("\n| rule | PSNR, dB | best (oracle), dB | last, dB | iterations | of the oracle's |\n|---|" + "---:|" * 5)
     for rule, found in ends.items():
         quality, best, last = (mean(getattr(end, name) for end in found) for name in ("quality", "best", "last"))
-        ran, ratio = mean(end.ran for end in found), mean(end.ratio for end in found)
-        print(f"| {rule} | {quality:.2f} | {best:.2f} | {last:.2f} | {ran:.0f} | {ratio:.2f} |")
+        ran, share = mean(end.ran for end in found), mean(end.share for end in found)
+        print(f"| {rule} | {quality:.2f} | {best:.2f} | {last:.2f} | {ran:.0f} | {share:.2f} |")
     print("\n".join(["", *(verdict(rule, found) for rule, found in ends.items() if rule != "never")]))
 
 

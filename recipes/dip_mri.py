@@ -14,13 +14,13 @@ for the table alone. PSNR of magnitudes, peak the maximum of the truth.
 import argparse
 import statistics
 from collections.abc import Iterator
-from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import Any
 
 import torch
 from dip_runs import Case, Runs, figure, table
+from held_out import own_images
 from torch import Tensor
 from torch.nn.functional import adaptive_avg_pool2d
 
@@ -32,26 +32,16 @@ from invdiff.demo import simulate
 from invdiff.metrics import psnr
 from invdiff.operators import CartesianMRI, RealToComplex
 from invdiff.plotting import magnitude, save_figure
-from invdiff.training.slices import Slices
-from invdiff.training.split import open_split
-from invdiff.training.toml import read_config
-from invdiff.training.validate import held_images
 from invdiff.units import hu_to_mu
 
-CONFIG = Path(__file__).parent / "train"
-SIGMA, SIZE, MEMORY = 0.01, 128, 2**30
+SIGMA, SIZE = 0.01, 128
 METHODS: dict[str, dict[str, Any]] = {"tv": {}, "wavelet": {}, "dds": {}, "dds, mean of 4": {"num_samples": 4}}
 METHODS |= {name: {} for name in ("dip", "aseq-dip", "udig-dip")}
 
 
 def brains(path: Path | None, count: int) -> Tensor:
     """Complex images, (N, 1, H, W), of about 1: the packaged slice, or held-out ones."""
-    if path is None:
-        return simulate().truth
-    config = read_config(CONFIG / "brain-mri.toml")
-    config = replace(config, data=replace(config.data, path=str(path)))
-    config = replace(config, validation=replace(config.validation, images=count))
-    return held_images(Slices(open_split(config, 0).val, config.data, MEMORY), config).images
+    return simulate().truth if path is None else own_images("brain-mri", path, count)
 
 
 def bodies(path: Path, count: int) -> Tensor:

@@ -5,14 +5,14 @@ rules that end too early. Rules that only look on share one fit; "held-out" fits
 judged by the best of the fit to all of y. The best iterate is an oracle, for the tables alone: no rule sees the truth.
 """
 
-from collections.abc import Callable, Iterable
-from typing import Any, NamedTuple
+from collections.abc import Iterable
+from dataclasses import dataclass
+from typing import Any
 
 import torch
-from dip_runs import CLOSE, Case
+from dip_runs import CLOSE, Case, Judged, follow
 from torch import Tensor
 
-import invdiff
 from invdiff.random import Noise
 from invdiff.solvers.stopping import Never, Stop, stop_rule
 
@@ -21,27 +21,16 @@ PATIENCE = 500  # the default of all methods
 RATIO, SHARE = 1.5, 0.8  # how many times the oracle's iterations a rule may take; on what part of images it is close
 
 
-class Ended(NamedTuple):
-    """What a rule made of a fit: PSNR of its image, of the best and of the last one, dB; iterations from 1."""
+@dataclass(frozen=True)
+class Ended(Judged):
+    """What a rule made of a fit: its image, that of iteration `at`, from 1, and the PSNR of the last one, dB."""
 
-    quality: float
-    best: float
-    last: float
     at: int
-    ran: int
-    best_at: int
+    last: float
 
     def __str__(self) -> str:
         image = f"{self.quality:.2f} dB of iteration {self.at}, ran {self.ran}"
         return f"{image}; oracle {self.best:.2f} of {self.best_at}, last {self.last:.2f}"
-
-    @property
-    def close(self) -> bool:
-        return self.quality >= self.best - CLOSE
-
-    @property
-    def ratio(self) -> float:
-        return self.ran / self.best_at
 
 
 class Jury(Never):
@@ -66,33 +55,21 @@ def watched(case: Case, method: str, rules: Iterable[str], **options: Any) -> di
         name: stop_rule(name, case.y, case.op, sigma_y, Noise([0]), PATIENCE) for name in rules if name in ONLOOKERS
     }
     jury = Jury(named)
-    path: list[float] = []
-    solve(case, method, lambda record: path.append(case.quality(record["x"])), stop=jury, **options)
-    best = max(path)
+    whole = follow(case, method, None, stop=jury, **options)
     found = {}
     for name in rules:
         if name in named:
             quality, at, ran = case.quality(named[name].chosen), int(named[name].at) + 1, jury.ran[name]
         else:
-            quality, at, ran = alone(case, method, name, options)
-        found[name] = Ended(quality, best, path[-1], at, ran, path.index(best) + 1)
+            run = follow(case, method, None, stop=name, **options)
+            quality, at, ran = run.quality, int(run.result.score[:, 0, 0].nan_to_num(torch.inf).argmin()) + 1, run.ran
+        found[name] = Ended(quality, whole.best, whole.best_at, ran, at, whole.quality)
     return found
-
-
-def alone(case: Case, method: str, rule: str, options: dict[str, Any]) -> tuple[float, int, int]:
-    """PSNR, iteration of the choice and iterations of a fit that a rule ends."""
-    x = solve(case, method, None, stop=rule, **options)
-    return case.quality(x.x), int(x.score[:, 0, 0].nan_to_num(torch.inf).argmin()) + 1, len(x.score)
-
-
-def solve(case: Case, method: str, look: Callable[[dict[str, Any]], None] | None, **options: Any) -> invdiff.Result:
-    common: dict[str, Any] = {"sigma_y": case.sigma_y, "progress": False, "callback": look}
-    return invdiff.solve(case.y, case.op, None, method, **common, **({"seed": 0} | options))
 
 
 def verdict(name: str, ends: list[Ended]) -> str:
     """What must hold of a stop rule, in one line."""
-    close, worst = sum(end.close for end in ends), max(end.ratio for end in ends)
+    close, worst = sum(end.close for end in ends), max(end.share for end in ends)
     return (
         f"{name}: within {CLOSE} dB of the oracle on {close} of {len(ends)} ({close / len(ends):.0%}; wanted "
         f"{SHARE:.0%}), at most {worst:.2f} times its iterations (wanted {RATIO})"

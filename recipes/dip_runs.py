@@ -39,10 +39,9 @@ class Case:
 
 
 @dataclass(frozen=True)
-class Run:
-    """One reconstruction: `quality` in dB, `best` that of the best iterate, at iteration `best_at`, of `ran`."""
+class Judged:
+    """An image beside its path: `quality` in dB, `best` that of the best iterate, at iteration `best_at`, of `ran`."""
 
-    result: Result
     quality: float
     best: float
     best_at: int
@@ -56,6 +55,13 @@ class Run:
     def share(self) -> float:
         """Iterations run, in units of those up to the best."""
         return self.ran / self.best_at
+
+
+@dataclass(frozen=True)
+class Run(Judged):
+    """One reconstruction."""
+
+    result: Result
 
 
 Runs = dict[tuple[str, str], list[Run]]  # by scan and method
@@ -76,7 +82,7 @@ def follow(case: Case, method: str, prior: Prior | None, **options: Any) -> Run:
         **options,
     )
     best = max(path, default=math.nan)
-    return Run(result, case.quality(result.x), best, path.index(best) + 1 if path else 0, len(path))
+    return Run(case.quality(result.x), best, path.index(best) + 1 if path else 0, len(path), result)
 
 
 def row(scan: str, method: str, runs: list[Run]) -> str:

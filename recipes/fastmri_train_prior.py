@@ -16,6 +16,7 @@ from typing import Any
 from tqdm import tqdm
 
 from invdiff.training import export, read_config, train
+from invdiff.training.export import check_target
 
 CONFIG = Path(__file__).parent / "train" / "fastmri.toml"
 
@@ -23,6 +24,7 @@ CONFIG = Path(__file__).parent / "train" / "fastmri.toml"
 def main(arguments: Sequence[str] | None = None) -> int:
     options = _arguments(arguments)
     config = read_config(options.config, options.set)
+    check_target(options.out, options.overwrite, options.state)
     outcome = train(
         config,
         options.data,
@@ -58,6 +60,7 @@ def _arguments(arguments: Sequence[str] | None) -> argparse.Namespace:
     parser.add_argument("--config", type=Path, default=CONFIG)
     parser.add_argument("--state", type=Path, default=Path("fastmri.pt"))
     parser.add_argument("--out", type=Path, default=Path("fastmri.safetensors"))
+    parser.add_argument("--overwrite", action="store_true", help="replace a prior that is not of this training")
     parser.add_argument("--steps", type=int, help="optimiser steps, in all sessions")
     parser.add_argument("--max-time", type=float, metavar="HOURS", help="length of this session")
     parser.add_argument("--report-every", type=float, default=600, metavar="SECONDS")

@@ -17,6 +17,7 @@ from itertools import pairwise
 from pathlib import Path
 
 import torch
+from held_out import part_of, training
 from torch import Tensor
 
 from invdiff.priors import CoarseGaussian, GaussianPrior, HybridPrior, Prior, load_prior
@@ -25,28 +26,20 @@ from invdiff.priors.hybrid_file import save_hybrid
 from invdiff.training.batches import Batches
 from invdiff.training.config import Config
 from invdiff.training.slices import Slices
-from invdiff.training.split import open_split
-from invdiff.training.toml import read_config
 from invdiff.training.validate import Held, held_images
 
 SIGMAS = (0.5, 1.0, 2.0, 3.0, 5.0, 10.0, 20.0, 80.0)
 RANKS = (20, 60, 120)
 KEPT = 60  # components in the file
 FEW = 400  # images for the references, whose fits take several times their memory
-MEMORY = 1 << 31
 
 Table = dict[str, float]
 
 
 def configuration(path: Path, data: Path, held_out: int) -> Config:
     """The training's, for full images only."""
-    config = read_config(path)
-    return replace(
-        config,
-        data=replace(config.data, path=str(data)),
-        batch=replace(config.batch, images=8, crop_share=0.0, accumulate=1),
-        validation=replace(config.validation, images=held_out),
-    )
+    config = training(path, data, held_out)
+    return replace(config, batch=replace(config.batch, images=8, crop_share=0.0, accumulate=1))
 
 
 def training_images(slices: Slices, config: Config, count: int, seed: int) -> Tensor:
@@ -91,9 +84,8 @@ def main() -> None:
     options = parser.parse_args()
     config = configuration(options.config, options.data, options.held_out)
     net = load_prior(options.prior)
-    split = open_split(config, options.seed)
-    held = held_images(Slices(split.val, config.data, MEMORY), config)
-    images = training_images(Slices(split.train, config.data, MEMORY), config, options.images, options.seed)
+    val, train = (part_of(config, part, options.seed) for part in ("val", "train"))
+    held, images = held_images(val, config), training_images(train, config, options.images, options.seed)
     shape = tuple(held.images.shape[1:])
     print(f"{len(images)} training and {len(held.images)} held-out images {shape}; denoising PSNR in dB at sigma")
     print(" " * 28 + "".join(f"{sigma:8g}" for sigma in SIGMAS))

@@ -17,6 +17,7 @@ from typing import Any
 
 import torch
 import torch.nn.functional as F
+from held_out import TRAININGS, part_of, training
 from skimage.io import imread
 from torch import Tensor
 
@@ -32,23 +33,20 @@ from invdiff.random import streams
 from invdiff.shapes import norm
 from invdiff.training.augment import smooth_phase
 from invdiff.training.draws import Draws
-from invdiff.training.slices import Slices, spread
-from invdiff.training.split import open_split
-from invdiff.training.toml import read_config
+from invdiff.training.slices import spread
 from invdiff.training.validate import HELD_OUT, prepared
 
 SETS = {"brain-mri": "mri_brain_train.h5", "ct": "ct_train.h5"}
 PHOTOGRAPHS = {"train": "BSD68", "val": "Set12"}
-SIZE, SIGMA, COUNT, CHECKED, MEMORY = 128, 0.01, 48, 16, 2**30
+SIZE, SIGMA, COUNT, CHECKED = 128, 0.01, 48, 16
 
 
 def slices(name: str, folder: Path, part: str) -> Tensor:
     """Magnitudes, or attenuation with the window's end at 1, (N, 1, S, S)."""
-    config = read_config(Path(__file__).parent / "train" / f"{name}.toml")
-    data = replace(config.data, path=str(folder / SETS[name]), channels="real")
-    config = replace(config, data=data, augment=replace(config.augment, phase=False))
-    chosen = Slices(getattr(open_split(config, seed=0), part), data, MEMORY)
-    x = prepared(spread(chosen, COUNT), config, HELD_OUT)
+    config = training(TRAININGS / f"{name}.toml", folder / SETS[name])
+    data, augment = replace(config.data, channels="real"), replace(config.augment, phase=False)
+    config = replace(config, data=data, augment=augment)
+    x = prepared(spread(part_of(config, part), COUNT), config, HELD_OUT)
     return (x + 1) / 2 if data.scaling == "window" else x
 
 

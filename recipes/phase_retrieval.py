@@ -11,12 +11,12 @@ what averaging gives. `above 25 dB` counts the images whose kept start is.
 """
 
 import argparse
-from dataclasses import replace
 from pathlib import Path
 from statistics import mean
 from typing import Any, NamedTuple
 
 import torch
+from held_out import own_images
 from torch import Tensor
 
 import invdiff
@@ -24,14 +24,9 @@ from invdiff.operators import PhaseRetrieval
 from invdiff.priors import Prior
 from invdiff.priors.gaussian import GaussianPrior
 from invdiff.symmetries import psnr_up_to_symmetries
-from invdiff.training.slices import Slices
-from invdiff.training.split import open_split
-from invdiff.training.toml import read_config
-from invdiff.training.validate import held_images
 from invdiff.units import by_window
 
-CONFIG, MEMORY, GOOD = Path(__file__).parent / "train" / "ct.toml", 2**30, 25.0
-SIZE, SIGMA = 16, 0.01
+SIZE, SIGMA, GOOD = 16, 0.01, 25.0
 SETTINGS: dict[str, dict[str, Any]] = {"dps": {"steps": 200}, "sitcom": {"steps": 20, "inner": 20}}
 
 
@@ -60,11 +55,8 @@ def draws(images: int, size: int = SIZE, sigma: float = SIGMA) -> Problem:
 
 def slices(path: Path, images: int, part: str = "val", sigma: float = SIGMA) -> Problem:
     """CT slices of a part of the data, attenuation in mm^-1; sigma in units of the prior."""
-    prior, config = invdiff.load_prior("ct"), read_config(CONFIG)
+    prior, x = invdiff.load_prior("ct"), own_images("ct", path, images, part)
     assert prior.window is not None
-    config = replace(config, data=replace(config.data, path=str(path)))
-    config = replace(config, validation=replace(config.validation, images=images))
-    x = held_images(Slices(getattr(open_split(config, 0), part), config.data, MEMORY), config).images
     units = by_window(len(x), prior.window, prior.range, "cpu")
     op, truth, level = PhaseRetrieval(tuple(x.shape[1:])), units.to_physical(x), sigma * float(units.scale[0])
     return Problem(prior, op, truth, op.simulate(truth, level, seed=2), level, prior.window[1], True)

@@ -20,6 +20,7 @@ from pathlib import Path
 
 import torch
 from bench_operators import timed
+from held_out import TRAININGS, part_of, training
 from torch import Tensor
 
 import invdiff
@@ -32,15 +33,11 @@ from invdiff.priors.prior import denoise_vjp
 from invdiff.result import Result
 from invdiff.training.config import Config
 from invdiff.training.slices import Slices
-from invdiff.training.split import open_split
-from invdiff.training.toml import read_config
 from invdiff.training.validate import Table, analytic_tables, held_images
 
-CONFIGS = Path(__file__).parent / "train"
 RATES = {4: 10, 8: 5}  # acceleration: calibration lines, of 128
 SIGMA = 0.01
 WEIGHTS = (1.25e-4, 2.5e-4, 5e-4, 1e-3, 2e-3, 4e-3, 8e-3)
-MEMORY = 4 * 2**30
 
 
 def denoising(named: dict[str, Prior], train: Slices, val: Slices, config: Config) -> None:
@@ -125,11 +122,9 @@ def main() -> None:
     parser.add_argument("--sections", nargs="*", default=["denoising", "reconstruction", "cost"])
     options = parser.parse_args()
     prior = invdiff.load_prior(options.prior)
-    config = read_config(options.config or CONFIGS / f"{options.prior}.toml")
-    config = replace(config, data=replace(config.data, path=str(options.data)))
+    config = training(options.config or TRAININGS / f"{options.prior}.toml", options.data)
     print(f"{options.prior} on {platform.machine()}, {torch.get_num_threads()} threads, torch {torch.__version__}")
-    found = open_split(config, 0)
-    train, val = (Slices(part, config.data, MEMORY) for part in (found.train, found.val))
+    train, val = (part_of(config, part) for part in ("train", "val"))
     if "denoising" in options.sections:
         parts = {"network alone": prior.net} if isinstance(prior, HybridPrior) else {}
         light = options.light or f"{options.prior}-light"

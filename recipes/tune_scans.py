@@ -6,11 +6,11 @@ Slices of 128x128 in turn get the lesser and the greater noise of their scan. Ti
 import math
 import time
 from collections.abc import Callable
-from dataclasses import replace
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import torch
+from held_out import own_images
 from torch import Tensor
 
 import invdiff
@@ -22,13 +22,8 @@ from invdiff.operators import CartesianMRI, Downsampling, GaussianBlur, Inpainti
 from invdiff.operators.base import LinearOperator
 from invdiff.plotting import magnitude
 from invdiff.priors import Prior
-from invdiff.training.slices import Slices
-from invdiff.training.split import open_split
-from invdiff.training.toml import read_config
-from invdiff.training.validate import held_images
 from invdiff.units import by_window, identity
 
-HERE = Path(__file__).parent
 FILES = {"brain-mri": "mri_brain_train.h5", "ct": "ct_train.h5"}
 N = 128
 SHAPE, PIXEL = (1, N, N), 3.0  # mm, of a body that fills the image
@@ -92,11 +87,7 @@ class Score(NamedTuple):
 def problem(scan: str, part: str, data: Path, slices: int) -> Problem:
     """So many slices of a part of the data behind a scan."""
     make, name, levels = SCANS[scan]
-    config = read_config(HERE / "train" / f"{name}.toml")
-    config = replace(config, data=replace(config.data, path=str(data / FILES[name])))
-    config = replace(config, validation=replace(config.validation, images=slices))
-    op, prior = make(), invdiff.load_prior(name)
-    x = held_images(Slices(getattr(open_split(config, 0), part), config.data, 2**30), config).images
+    op, prior, x = make(), invdiff.load_prior(name), own_images(name, data / FILES[name], slices, part)
     units = identity(len(x)) if prior.window is None else by_window(len(x), prior.window, prior.range, "cpu")
     truth, sigma = units.to_physical(x), torch.tensor(levels * len(x))[: len(x)]
     y = torch.cat([op.simulate(truth[i : i + 1], float(s), seed=i) for i, s in enumerate(sigma)])

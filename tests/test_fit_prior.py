@@ -170,7 +170,7 @@ def test_parts_and_no_validation(tmp_path: Path, capsys: pytest.CaptureFixture[s
         (["--part", "other"], "4 of 4 images: 1 of 2 subjects held out"),
         (["--no-validation", "--part", "other"], "8 of 8 images: nothing held out"),
     ):
-        assert main([*command, *more]) == 0
+        assert main([*command, *more, "--overwrite"]) == 0
         printed = capsys.readouterr().out
         assert says in printed
         assert ("held-out PSNR" in printed) == ("--no-validation" not in more)
@@ -197,6 +197,20 @@ def test_usage(
     words = [str(tmp_path / "a.safetensors") if word == "OUT" else word for word in arguments]
     assert main(["fit-prior", str(images), *words, *(SMALL if not says else [])]) == status
     assert says in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("name", ["a.safetensors", "a.json"])
+def test_an_existing_prior_is_kept_unless_told(
+    images: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], name: str
+) -> None:
+    (tmp_path / name).write_text("mine")
+    out = tmp_path / "a.safetensors"
+    command = ["fit-prior", str(images), "--kind", "stationary", "--size", "32", "--count", "8", "--out", str(out)]
+    assert main(command) == 2
+    assert f"{name} exists already; give another --out, or --overwrite." in capsys.readouterr().err
+    assert [path.read_text() for path in tmp_path.iterdir()] == ["mine"]
+    assert main([*command, "--overwrite"]) == 0
+    assert load_prior(out).shape == (1, 32, 32)
 
 
 def test_one_subject_is_refused_with_the_remedy(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

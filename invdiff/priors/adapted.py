@@ -14,7 +14,7 @@ from invdiff.checks import require
 from invdiff.diffusion.precondition import Network, Parameterisation, parameterisation
 from invdiff.priors.channels import from_channels, to_channels
 from invdiff.priors.container import as_tuple
-from invdiff.priors.frozen import frozen
+from invdiff.priors.frozen import Frozen, frozen
 from invdiff.priors.mismatch import Checkable
 from invdiff.priors.prior import fits, per_sample
 
@@ -39,7 +39,7 @@ FIELDS = (
 _ROUNDING = 1e-3  # relative; what a grid of sigmas computed in another order or precision may be off
 
 
-class AdaptedPrior(Checkable, nn.Module):
+class AdaptedPrior(Checkable, Frozen):
     """A network that someone trained elsewhere, as a `Prior`.
 
     Args:
@@ -128,10 +128,6 @@ class AdaptedPrior(Checkable, nn.Module):
             out = out.clamp(*self.range)
         return self._out(out.to(x.dtype.to_real()))
 
-    def train(self, mode: bool = True) -> "AdaptedPrior":
-        """The network stays in evaluation: a prior has neither dropout nor statistics of a batch."""
-        return super().train(False)
-
     def to_dict(self) -> dict[str, Any]:
         """Everything but the network, as plain JSON values; the arguments of `from_dict`."""
         return {"parameterisation": self.parameterisation.to_dict(), **{name: getattr(self, name) for name in FIELDS}}
@@ -164,9 +160,7 @@ class AdaptedPrior(Checkable, nn.Module):
         return torch.complex(*parts.chunk(2)) if self.complex else parts
 
     def _check(self, x: Tensor) -> None:
-        if x.is_complex() != self.complex:
-            wanted = "complex" if self.complex else "real"
-            raise TypeError(f"this prior takes {wanted} images, got {x.dtype}.")
+        self._check_dtype(x)
         if x.ndim != 4 or not fits(self.shape, tuple(x.shape[1:])):
             wanted = ", ".join("any" if n is None else str(n) for n in self.shape or (None, None, None))
             raise ValueError(f"this prior takes images (B, {wanted}), got {tuple(x.shape)}.")

@@ -157,9 +157,9 @@ def _module(path: Path, content: dict[str, Any]) -> nn.Module:
 
 def _network(path: Path, options: dict[str, Any]) -> Prior:
     _check_options("a prior of kind 'network'", options, NetworkPrior)
-    content = read_content(path)
+    content = {"any_pose": False} | read_content(path)
     try:
-        arguments = {field: as_tuple(({"any_pose": False} | content)[field]) for field in FIELDS}
+        arguments = {field: as_tuple(content[field]) for field in FIELDS}
         net = _module(path, content)
     except (KeyError, TypeError) as error:
         raise not_a_prior(path.with_suffix(".json"), error) from error

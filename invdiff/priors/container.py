@@ -13,6 +13,11 @@ from torch import Tensor
 from invdiff.files import write_whole
 
 
+def existing(path: Path) -> list[Path]:
+    """Those of the two files that are there."""
+    return [file for file in (path, path.with_suffix(".json")) if file.exists()]
+
+
 def write_pair(path: Path, tensors: dict[str, Tensor], content: dict[str, Any]) -> None:
     """Write both files, each whole or not at all; `sha256` is added to the content."""
     weights = save({name: t.contiguous() for name, t in tensors.items()})

@@ -12,7 +12,7 @@ from invdiff.networks.drunet import coordinate_grid
 from invdiff.priors.agreement import Agreement, compare
 from invdiff.priors.channels import from_channels, to_channels
 from invdiff.priors.execution import HALF, Execution, Half, Precision, choose, set_checkpointing
-from invdiff.priors.frozen import frozen
+from invdiff.priors.frozen import Frozen, frozen
 from invdiff.priors.mismatch import Checkable
 from invdiff.priors.prior import per_sample
 
@@ -30,7 +30,7 @@ FIELDS = (
 )
 
 
-class NetworkPrior(Checkable, nn.Module):
+class NetworkPrior(Checkable, Frozen):
     """An EDM-preconditioned network.
 
     Args:
@@ -84,9 +84,7 @@ class NetworkPrior(Checkable, nn.Module):
         Raises:
             TypeError: a real image for a complex prior, or the reverse.
         """
-        if x.is_complex() != self.complex:
-            wanted = "complex" if self.complex else "real"
-            raise TypeError(f"this prior takes {wanted} images, got {x.dtype}.")
+        self._check_dtype(x)
         if coordinates is None and self.coordinates:
             coordinates = coordinate_grid(x.shape[-2], x.shape[-1], x.device)
         place = () if coordinates is None else (coordinates,)
@@ -94,10 +92,6 @@ class NetworkPrior(Checkable, nn.Module):
         z = to_channels(x).to(torch.float32, memory_format=self.memory_format)
         out = c.c_skip * z + c.c_out * self.execution(self.net, sigma, c.c_in * z, c.c_noise.flatten(), *place)
         return from_channels(out.to(x.dtype.to_real()), self.complex)
-
-    def train(self, mode: bool = True) -> "NetworkPrior":
-        """The network stays in evaluation: a prior has neither dropout nor statistics of a batch."""
-        return super().train(False)
 
     def optimized(
         self,

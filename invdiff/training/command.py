@@ -10,7 +10,7 @@ from tqdm import tqdm
 
 from invdiff.training.config import Config
 from invdiff.training.distributed import is_first_process
-from invdiff.training.export import export
+from invdiff.training.export import check_target, export
 from invdiff.training.toml import ConfigError, read_config
 from invdiff.training.train import train
 
@@ -49,6 +49,7 @@ def add_command(
     add("--init", type=Path, help="begin from these weights: a prior (.safetensors) or another state")
     add("--set", action="append", default=[], metavar="KEY=VALUE", help="change CONFIG, such as optimizer.lr=3e-4")
     add("--export-only", action="store_true", help="write --out from the state as it is")
+    add("--overwrite", action="store_true", help="replace a prior that is not of this training")
     add("--ema", type=float, metavar="WIDTH", help="relative width of the average to export (default: CONFIG's)")
     add("--memory", type=float, default=4.0, metavar="GIB", help="for slices, in each process (default 4)")
     add("--report-every", type=_duration, default=600.0, metavar="TIME", help="between reports (default 10m)")
@@ -60,7 +61,7 @@ def run(options: argparse.Namespace) -> int:
     """Train, then export; exit status 128 + n after signal n, with the state saved."""
     config = read_config(options.config, options.set)
     state = options.state or Path(f"{options.config.stem}.pt")
-    _check(options)
+    _check(options, state)
     if not options.export_only:
         outcome = train(
             config,
@@ -105,14 +106,13 @@ def reproduce(options: argparse.Namespace) -> str:
     return shlex.join([*words, "--out", options.out.name])
 
 
-def _check(options: argparse.Namespace) -> None:
-    """Refuse what could not be written at the end."""
-    out = options.out
-    if options.export_only and out is None:
+def _check(options: argparse.Namespace, state: Path) -> None:
+    """Refuse what could not, or must not, be written at the end."""
+    if options.out is not None:
+        check_target(options.out, options.overwrite, state)
+    elif options.export_only:
         raise ConfigError("--export-only needs --out PRIOR.safetensors.")
-    if out is not None and (out.suffix != ".safetensors" or not out.parent.is_dir()):
-        raise ConfigError(f"--out must be a file that ends in .safetensors, in a folder that exists; got {out}.")
-    if options.ema is not None and out is None:
+    elif options.ema is not None:
         raise ConfigError("--ema says which average --out is made from; give --out PRIOR.safetensors.")
 
 

@@ -9,15 +9,47 @@ from torch import nn
 
 from invdiff.checks import require
 from invdiff.priors.checkpoints import save_prior
+from invdiff.priors.container import existing, read_content
 from invdiff.priors.network import NetworkPrior
 from invdiff.training.config import DESCRIPTIVE, Config, Data
 from invdiff.training.network import architecture, make_network
 from invdiff.training.snapshots import Snapshots
 from invdiff.training.state import read_state
-from invdiff.training.toml import make_config
+from invdiff.training.toml import ConfigError, differences, make_config
 from invdiff.units import hu_to_mu
 
 NOT_FOR_DIAGNOSIS = "Not for diagnosis."
+
+
+def check_target(out: Path | None, overwrite: bool, state: Path | None = None) -> None:
+    """Refuse a file that a prior cannot or must not be written to, before the work for it begins.
+
+    Args:
+        overwrite: replace whatever prior is there.
+        state: of the training that the prior will be of; earlier priors of it are replaced in any case.
+
+    Raises:
+        ConfigError: no .safetensors file in a folder that exists, or a prior of something else.
+    """
+    if out is None or out.suffix != ".safetensors" or not out.parent.is_dir():
+        raise ConfigError(f"--out must be a file that ends in .safetensors, in a folder that exists; got {out}.")
+    there, kept = existing(out), state if state is not None and state.exists() else None
+    if there and not overwrite and not (kept and _replaces(kept, out)):
+        what = f" and is no earlier prior of the training in {kept}" if kept else ""
+        raise ConfigError(f"{there[0]} exists already{what}; give another --out, or --overwrite.")
+
+
+def _replaces(state: Path, out: Path) -> bool:
+    """Whether OUT is a prior of the training that the state holds, and of no later step."""
+    try:
+        old = dict(read_content(out).get("card", {}))
+    except (ValueError, TypeError):
+        return False
+    content = read_state(state)
+    trained = make_config(content["config"])
+    now = card(content, trained, trained, trained.averages.export, "")
+    same = all(old.get(name) == now[name] for name in ("split", "fingerprint", "initial", "seed"))
+    return same and not differences(old["training"], content["config"]) and old["steps"] <= now["steps"]
 
 
 def export(
@@ -95,6 +127,7 @@ def card(content: Mapping[str, Any], trained: Config, about: Config, width: floa
         "data_licence": "not stated",
         **about.card,
         "split": counted,
+        "fingerprint": split["fingerprint"],
         "limits": limits,
         "validation_psnr": report.get("psnr"),
         "validation_of": f"average of relative width {trained.averages.export:g} at step {report.get('step')}",

@@ -42,7 +42,7 @@ def test_the_oracle_is_the_best_iterate_and_the_rule_is_measured_by_it() -> None
     assert (found.best, found.best_at, found.ran, found.quality) == (30.0, 2, 4, 29.6)
     assert found.close
     assert found.share == 2.0
-    worse = runs.Run(found.result, 29.4, 30.0, 2, 4)
+    worse = runs.Run(29.4, 30.0, 2, 4, found.result)
     assert not worse.close
     cells = rows(runs.row("toy", "dip", [found, worse]))["dip"]
     assert cells[2:7] == ["29.50 (0.14)", "30.00", "1 of 2", "4", "2.00 (most 2.00)"]
@@ -51,7 +51,7 @@ def test_the_oracle_is_the_best_iterate_and_the_rule_is_measured_by_it() -> None
 def test_a_wrong_prior_costs_the_difference() -> None:
     recipe, runs = load("dip_mri"), load("dip_runs")
     result = invdiff.solve(torch.ones(1, 1, 8, 8), Identity((1, 8, 8)), None, "tv", sigma_y=0.1, iterations=2)
-    wrong, right = ({("1 coil", "dds"): [runs.Run(result, q, q, 1, 1)]} for q in (27.0, 31.5))
+    wrong, right = ({("1 coil", "dds"): [runs.Run(q, q, 1, 1, result)]} for q in (27.0, 31.5))
     assert recipe.losses(wrong, right).splitlines()[-1] == "| 1 coil | dds | 31.50 | 27.00 | 4.50 |"
 
 

@@ -60,6 +60,48 @@ def test_from_images_to_a_prior(call: list[str], capsys: pytest.CaptureFixture[s
     assert command in card
 
 
+def written(*more: str) -> bytes | None:
+    """p.safetensors after 'invdiff train' with these words; None where it was refused and nothing has changed."""
+    before = {path: path.stat().st_mtime_ns for path in Path().iterdir()}
+    status = cli.main(["train", "tiny.toml", "--set", "validation.fit=0", "--out", "p.safetensors", *more])
+    if status == 2:
+        assert {path: path.stat().st_mtime_ns for path in Path().iterdir()} == before
+        return None
+    assert status == 0
+    return Path("p.safetensors").read_bytes()
+
+
+def test_a_training_replaces_its_own_earlier_priors_only(
+    call: list[str], capsys: pytest.CaptureFixture[str], slices: Path
+) -> None:
+    first = written(*call[2:], "--steps", "2")
+    Path("two.pt").write_bytes(Path("tiny.pt").read_bytes())
+    moved = ["--data", str(slices.rename(slices.with_name("moved.h5")))]
+    resumed = written(*moved, "--steps", "4")
+    other_width = written("--export-only", "--ema", "0.05")
+    assert None not in (first, resumed, other_width)
+    assert len({first, resumed, other_width}) == 3
+    assert "no earlier prior" not in capsys.readouterr().err
+    assert written("--export-only", "--state", "two.pt") is None, "the prior is of a later step"
+    assert "no earlier prior of the training in two.pt" in capsys.readouterr().err
+    other_seed = [*moved, "--state", "new.pt", "--steps", "1", "--seed", "1"]
+    assert written(*other_seed) is None
+    assert "p.safetensors exists already; give another --out, or --overwrite." in capsys.readouterr().err
+    assert written(*other_seed, "--overwrite") is not None
+    assert written(*moved, "--steps", "5") is None, "the prior is of another seed"
+
+
+def test_half_a_prior_and_files_of_others_are_kept(call: list[str], capsys: pytest.CaptureFixture[str]) -> None:
+    assert cli.main([*call, "--set", "validation.fit=0", "--steps", "1"]) == 0
+    for files in (["p.safetensors"], ["p.json"], ["p.safetensors", "p.json"]):
+        for name in files:
+            Path(name).write_text("{}")
+        assert written(*call[2:], "--steps", "1") is None
+        assert f"{files[0]} exists already" in capsys.readouterr().err
+        for name in files:
+            Path(name).unlink()
+
+
 @pytest.mark.parametrize(
     ("extra", "message"),
     [

@@ -2,7 +2,10 @@
 
 import json
 from dataclasses import replace
+from functools import reduce
+from operator import getitem
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -10,9 +13,10 @@ import torch
 
 from invdiff.priors.checkpoints import load_prior
 from invdiff.training.config import Augment, Config, Data
-from invdiff.training.export import attenuation, export, make_prior
+from invdiff.training.export import attenuation, check_target, export, make_prior
 from invdiff.training.network import make_network
 from invdiff.training.state import read_state
+from invdiff.training.toml import ConfigError
 from invdiff.training.train import train
 from tests.training.tiny import TINY, discs, write
 
@@ -95,3 +99,38 @@ def test_a_prior_ends_in_safetensors(state: Path, tmp_path: Path) -> None:
         export(state, tmp_path / "p.pt")
     with pytest.raises(ValueError, match="does not exist"):
         export(tmp_path / "none.pt", tmp_path / "p.safetensors")
+
+
+def stored_with(out: Path, *place: str, value: Any) -> None:
+    """Change one entry of the card."""
+    content = json.loads(out.with_suffix(".json").read_text())
+    *parents, last = place
+    reduce(getitem, parents, content["card"])[last] = value
+    out.with_suffix(".json").write_text(json.dumps(content))
+
+
+@pytest.mark.parametrize("place", [("steps",), ("training", "data", "path"), ("ema",), ("data_licence",)])
+def test_an_earlier_prior_of_the_same_training_may_be_replaced(
+    state: Path, tmp_path: Path, place: tuple[str, ...]
+) -> None:
+    out = tmp_path / "p.safetensors"
+    check_target(out, False, state)
+    export(state, out)
+    check_target(out, False, state)
+    stored_with(out, *place, value=19)
+    check_target(out, False, state)
+
+
+@pytest.mark.parametrize(
+    "place",
+    [("steps",), ("seed",), ("fingerprint",), ("split",), ("initial",), ("training", "optimizer", "lr"), ("training",)],
+)
+def test_other_priors_may_not(state: Path, tmp_path: Path, place: tuple[str, ...]) -> None:
+    out = tmp_path / "p.safetensors"
+    export(state, out)
+    stored_with(out, *place, value={} if place == ("training",) else 21)
+    with pytest.raises(ConfigError, match="no earlier prior of the training"):
+        check_target(out, False, state)
+    with pytest.raises(ConfigError, match="exists already; give another --out"):
+        check_target(out, False)
+    check_target(out, True, state)
