@@ -84,6 +84,7 @@ def check_folder(folder: Path, suffixes: set[str], overwrite: bool = False) -> N
         raise DataError(f"the folder {folder.parent} does not exist; make it first.", path=folder)
     if folder.is_file():
         raise DataError("is a file; name a folder.", path=folder)
+    _check_writable(folder)
     held = {p.suffix for p in folder.iterdir()} if folder.exists() else set()
     if held and not (overwrite and held <= suffixes):
         raise DataError("exists already and is not empty; name another folder.", path=folder)
@@ -99,12 +100,23 @@ def check_target(path: Path, inputs: Iterable[str | os.PathLike[str]] = (), over
         raise DataError(f"the folder {path.parent} does not exist; make it first.", path=path)
     if path.is_dir():
         raise DataError("is a folder; name a file.", path=path)
+    _check_writable(path)
     if not path.exists():
         return
     if any(Path(p).exists() and path.samefile(p) for p in inputs) or _measured(path):
         raise DataError("is an input and is never overwritten; write to another folder.", path=path)
     if not overwrite:
         raise DataError("exists already; pass overwrite=True to replace it.", path=path)
+
+
+def _check_writable(path: Path) -> None:
+    """Refuse a place that takes no new files: one is made beside `path` and removed."""
+    probe = _temporary(path)
+    try:
+        probe.touch(exist_ok=False)
+        probe.unlink()
+    except OSError as error:
+        raise DataError(f"nothing can be written there ({error.strerror}); give another place.", path=path) from error
 
 
 def _measured(path: Path) -> bool:

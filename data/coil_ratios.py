@@ -85,13 +85,13 @@ def _low_resolution(block: Tensor, sizes: torch.Size) -> Tensor:
 
 def _bell(n: int) -> Tensor:
     """1 in the inner half of n samples, falling as cos^2 to 0 just outside the last."""
-    distance = (torch.arange(n) - (n - 1) / 2).abs() / ((n + 1) / 2)
+    distance = (torch.arange(n, dtype=torch.float32) - (n - 1) / 2).abs() / ((n + 1) / 2)
     return torch.cos(torch.pi * (distance - 0.5).clamp(min=0)) ** 2
 
 
 def _averaged(image: Tensor, reach: float) -> Tensor:
     """Convolved with a Gaussian of standard deviation `reach`, in fields of view."""
-    ky, kx = (fftfreq(n, 1 / n, device=image.device) for n in image.shape[-2:])
+    ky, kx = (fftfreq(n, 1 / n, dtype=torch.float32, device=image.device) for n in image.shape[-2:])
     kernel = torch.exp(-2 * (torch.pi * reach) ** 2 * (ky[:, None] ** 2 + kx**2))
     return ifft2(fft2(image) * kernel)
 

@@ -4,6 +4,7 @@ Type 1 attributes must have a value, type 2 must be there and may be empty. Sour
 the CT Image IOD (A.3) and their modules.
 """
 
+import warnings
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -76,16 +77,20 @@ def _magnitudes(volume: NDArray[np.float32]) -> Encoded:
 
 
 def _hounsfield(volume: NDArray[np.float32]) -> Encoded:
-    """Whole Hounsfield units, signed, 16 bits."""
+    """Signed, 16 bits, in steps of 1 HU; in wider ones, the same for all slices, where values need them to fit."""
     limits = np.iinfo(np.int16)
     low, high = float(volume.min()), float(volume.max())
-    if low < limits.min or high > limits.max:
-        raise ValueError(f"Hounsfield units reach from {low:g} to {high:g}, and DICOM holds {limits.min} to "
-                         f"{limits.max}; is the attenuation in mm^-1, and mu_water right?")  # fmt: skip
+    slope = decimal(max(1.0, low / limits.min, high / limits.max))
+    if float(slope) > 1:
+        warnings.warn(f"Hounsfield units reach from {low:g} to {high:g}, beyond the {limits.min} to {limits.max} of "
+                      f"DICOM: stored in steps of {slope} (RescaleSlope). Is the attenuation in mm^-1, and mu_water "
+                      "right? Other formats hold the values as they are.", stacklevel=4)  # fmt: skip
     bits = {"BitsStored": 16, "HighBit": 15, "PixelRepresentation": 1}
-    rescale = {"RescaleSlope": "1", "RescaleIntercept": "0", "RescaleType": "HU"}
+    rescale = {"RescaleSlope": slope, "RescaleIntercept": "0", "RescaleType": "HU"}
     window = {"WindowCenter": 40, "WindowWidth": 400}
-    return Encoded(np.rint(volume).astype("<i2"), bits | rescale | window, "Hounsfield units")
+    steps = "" if slope == "1" else f" in steps of {slope}"
+    stored = np.rint(volume.astype(np.float64) / float(slope)).astype("<i2")
+    return Encoded(stored, bits | rescale | window, f"Hounsfield units{steps}")
 
 
 def _mr_facts(header: Header) -> dict[str, Any]:

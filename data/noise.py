@@ -58,5 +58,5 @@ def _sampled(kspace: Tensor, mask: Tensor | None) -> Tensor:
 
 def _distance(h: int, w: int) -> Tensor:
     """Distance from the centre in units of the half width of each axis, (h, w)."""
-    ky, kx = (((torch.arange(n) - n // 2) / max(n / 2, 1)) ** 2 for n in (h, w))
+    ky, kx = (((torch.arange(n, dtype=torch.float32) - n // 2) / max(n / 2, 1)) ** 2 for n in (h, w))
     return (ky[:, None] + kx).sqrt()

@@ -94,6 +94,10 @@ class ProjectionFile:
             return values, None
         return values, line_integrals(photons * torch.exp(-values), photons, self.contents.electronic, floor)[1]
 
+    def tells_noise(self) -> bool:
+        """Whether `line_integrals` gives variances: the file holds counts, or the air scan of its line integrals."""
+        return self.contents.kind == "counts" or self.photons(0) is not None
+
     def reference(self, i: int) -> Tensor | None:
         """The image that the file holds for slice i, (H, W) float32, or None; mm^-1 but for segmentations."""
         self._check_slice(i)

@@ -10,7 +10,7 @@ from pathlib import Path
 
 from torch import Tensor
 
-from invdiff.checks import nearest
+from invdiff.checks import nearest, require
 from invdiff.data.mask_files import load_mask
 from invdiff.data.masks import cartesian_mask
 from invdiff.data.masks_fastmri import fastmri_mask
@@ -36,6 +36,7 @@ class Undersampling:
     def __post_init__(self) -> None:
         if self.kind not in KINDS and not Path(self.kind).is_file():
             raise ValueError(f"{self.kind!r} is neither a kind of mask nor a mask file.{nearest(self.kind, KINDS)}")
+        require("acs", self.centre, at_least=0, at_most=1)
 
     def mask(self, shape: tuple[int, int], name: str = "") -> Tensor:
         """Bool (w,) or (h, w).

@@ -45,7 +45,8 @@ def write_dicom(
     Args:
         path: a folder, which gets `0001.dcm`, `0002.dcm`, ...; or a name ending in .dcm for a single slice.
         images: (slices, h, w) real. Magnitudes become MR images, scaled to 0..4095 with one factor, which
-            `DerivationDescription` states; Hounsfield units CT images.
+            `DerivationDescription` states; Hounsfield units CT images, in steps of 1 HU, or of so many
+            (`RescaleSlope`) that values beyond 16 bits fit, with a warning.
         geometry: spacing, directions and centre; without directions nothing is written, since left and right would be
             a guess.
         header: echo and repetition time, field strength, vendor and patient position, where known.

@@ -15,7 +15,7 @@ import torch
 import invdiff
 from invdiff import convert, demo, doctor, evaluate, fit_prior, inspect_file, reconstruct
 from invdiff.priors.checkpoints import available
-from invdiff.settings import UsageError, whole
+from invdiff.settings import UsageError, seed, whole
 from invdiff.solvers import METHODS
 from invdiff.training import command as training
 
@@ -77,11 +77,12 @@ def _warned(in_full: bool) -> Iterator[None]:
 def make_parser() -> argparse.ArgumentParser:
     """The parser of `invdiff` with all its commands."""
     common = argparse.ArgumentParser(add_help=False)
-    common.add_argument("--seed", type=int, default=0, help="random seed (default 0)")
+    common.add_argument("--seed", type=seed, default=0, help="random seed (default 0)")
     common.add_argument("--device", default="cpu", help="cpu, cuda, mps ... (default cpu)")
     common.add_argument("--threads", type=whole, help="CPU threads (default: as PyTorch chooses)")
     common.add_argument("--debug", action="store_true", help="show the traceback of an error")
     common.add_argument("--out", type=Path, help="where the output goes")
+    common.set_defaults(version=invdiff.__version__)
     parser = argparse.ArgumentParser(
         prog="invdiff",
         description="Inverse problems in medical imaging with one diffusion prior.",

@@ -22,6 +22,7 @@ from invdiff.operators.ct import Projector
 from invdiff.operators.ct_geometry import FanGeometry, ParallelGeometry
 from invdiff.operators.ct_geometry import Geometry as ScanGeometry
 from invdiff.scan import FileScan, Slice
+from invdiff.settings import UsageError
 from invdiff.units import MU_WATER, mu_to_hu
 
 
@@ -55,6 +56,11 @@ class ProjectionScan(FileScan[ProjectionFile]):
                             "slices first.", path=self.path)  # fmt: skip
         if self.mu_water is not None:
             require("mu_water", self.mu_water, above=0)
+        if self.weighted and not self.file.tells_noise():
+            raise UsageError(
+                f"--weighted weighs rays by their counts, and {self.path.name} holds line integrals without photons "
+                "that tell their noise; store these (`photons`), or leave out --weighted."
+            )
 
     @property
     def shape(self) -> tuple[int, int, int]:

@@ -5,7 +5,10 @@ What kinds of files there are, and how each becomes slices, is in `invdiff.scans
 
 import argparse
 import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 from functools import partial
+from pathlib import Path
 from typing import Any
 
 import torch
@@ -14,6 +17,7 @@ from tqdm import tqdm
 
 from invdiff.checks import nearest
 from invdiff.data.geometry import Geometry
+from invdiff.data.kept import Kept, kept_beside
 from invdiff.data.manifest import check_against, read_manifest, sha256
 from invdiff.data.outputs import Volume, check_output, write_volume
 from invdiff.metrics import psnr, ssim
@@ -31,6 +35,15 @@ from invdiff.solvers import METHODS
 CHI2_LIMITS = (0.5, 2.0)
 WRONG = 10.0  # chi2 of an image that is not one of the data
 WIDTH = max(map(len, METHODS))  # of the names of methods
+FLAGS = {
+    "sigma_y": "--sigma",
+    "num_samples": "--samples",
+    "tuned": "--untuned",
+    "prior": "--prior",
+    "method": "--method",
+}
+FLAGS |= {"select": "--select", "seed": "--seed", "y": "", "op": "", "callback": ""}  # of `solve`, not of a method
+AFTER = ("run", "out", "overwrite", "crop", "plane", "spacing", "manifest", "threads", "debug")  # no matter of slices
 AUTO = "auto"  # takes the method that was measured to be the best
 
 
@@ -58,22 +71,56 @@ def run(parser: argparse.ArgumentParser, options: argparse.Namespace) -> int:
     check_output(out, geometry, [scan.path], options.overwrite, scan.shape[0])
     options.prior = options.prior or scan.prior
     prior = _prior(options) if options.method == AUTO or METHODS[options.method].prior else None
-    images, facts = [], []
-    for i in tqdm(range(scan.shape[0]), unit="slice", disable=None):
-        image, found = _slice(scan, i, prior, options, settings)
-        images.append(centre_crop(image, crop))
-        facts += [] if found is None else [found]
-    stack = torch.stack(images)
-    digest = digest or (sha256(scan.path) if scan.path.is_file() else "a folder")
-    record = _record(scan, options, facts) | {"source_sha256": digest}
-    if crop is not None and stack.shape[-2:] != crop:
-        record["notes"] = f"{record['notes']}; cropped to {tuple(stack.shape[-2:])}, not {crop}".lstrip("; ")
-    if repaired := sum(f["repaired"] for f in facts):
-        record["notes"] = f"{record['notes']}; {repaired} points of k-space repaired".lstrip("; ")
-    volume = Volume(stack, geometry, scan.header, record, (scan.path,), str(record.get("units", "")))
-    written = write_volume(out, volume, overwrite=options.overwrite)
+    kept = _kept(scan, options, out)
+    with _told(kept, scan.shape[0]):
+        images, facts = [], []
+        for i in tqdm(range(scan.shape[0]), unit="slice", disable=None):
+            image, found = _kept_slice(kept, i) or _slice(scan, i, prior, options, settings)
+            kept.write(i, image, found)
+            images.append(centre_crop(image, crop))
+            facts += [] if found is None else [found]
+        stack = torch.stack(images)
+        digest = digest or (sha256(scan.path) if scan.path.is_file() else "a folder")
+        record = _record(scan, options, facts) | {"source_sha256": digest}
+        if crop is not None and stack.shape[-2:] != crop:
+            record["notes"] = f"{record['notes']}; cropped to {tuple(stack.shape[-2:])}, not {crop}".lstrip("; ")
+        if repaired := sum(f["repaired"] for f in facts):
+            record["notes"] = f"{record['notes']}; {repaired} points of k-space repaired".lstrip("; ")
+        volume = Volume(stack, geometry, scan.header, record, (scan.path,), str(record.get("units", "")))
+        written = write_volume(out, volume, overwrite=options.overwrite)
+    kept.remove()
     print(f"wrote {written[0]}" + (f" and {len(written) - 1} more" if written[1:] else "") + f": {tuple(stack.shape)}")
     return 0
+
+
+def _kept(scan: Scan, options: argparse.Namespace, out: Path) -> Kept:
+    """What an earlier run has finished with the same file and options; what is done with the slices may differ."""
+    values = {name: value for name, value in vars(options).items() if name not in AFTER}
+    named = [Path(value) for value in (options.mask, options.prior) if Path(value).is_file()]
+    name = f"{scan.path.stem}_{options.method}"
+    return kept_beside(out, name, (torch.__version__, sorted(values.items())), [scan.path, *named])
+
+
+def _kept_slice(kept: Kept, i: int) -> tuple[Tensor, dict[str, Any] | None] | None:
+    found = kept.read(i)
+    if found is not None:
+        print(f"slice {i}: finished by an earlier run")
+    return found
+
+
+@contextmanager
+def _told(kept: Kept, total: int) -> Iterator[None]:
+    """Whatever ends the work before the output is whole, say on stderr what of it is not lost."""
+    try:
+        yield
+    except BaseException:
+        if count := kept.count():
+            tqdm.write(
+                f"invdiff: {count} of {total} slices are finished and kept in {kept.folder}; the same command goes on "
+                "from them, also with another --out beside. Delete the folder otherwise.",
+                file=sys.stderr,
+            )
+        raise
 
 
 def _slice(
@@ -85,7 +132,7 @@ def _slice(
         print(f"slice {i}: empty (all zero); written as zeros and left out of the scores")
         return torch.zeros(scan.shape[1:], dtype=torch.complex64), None
     op, y = item.op.to(options.device), item.y.to(options.device)
-    common = {"sigma_y": item.sigma_y if options.sigma is None else options.sigma, "seed": options.seed + i}
+    common = {"sigma_y": _noise(item.sigma_y, options.sigma), "seed": options.seed + i}
     runs: dict[str, Any] = {"num_samples": options.samples, "select": options.select, "tuned": not options.untuned}
     result = solve(y, op, prior, options.method, **runs, **common, **settings)
     sigma = float("nan") if result.sigma_y is None else float(result.sigma_y.median())
@@ -100,6 +147,13 @@ def _slice(
     _warn_of_repair(i, item.repaired, min(s.get("chi2", 0.0) for s in (scores, plain)))
     found = {"nfe": result.nfe, "seconds": result.seconds, "sampling": item.sampling, "status": result.status}
     return item.image(result.x).cpu(), scores | found | {"repaired": item.repaired}
+
+
+def _noise(known: float | Tensor | None, told: float | None) -> float | Tensor | None:
+    """The noise that the user tells, else the file's; what has no weight there has none in either case."""
+    if told is None:
+        return known
+    return torch.where(known.isinf(), known, told) if isinstance(known, Tensor) else told
 
 
 def _scores(result: Result, item: Slice) -> dict[str, float]:
@@ -146,7 +200,11 @@ def _settings(options: argparse.Namespace) -> dict[str, Any]:
         raise UsageError(f"unknown method {options.method!r}.{nearest(options.method, [*METHODS, AUTO])}")
     if options.select == "misfit" and options.samples == 1:
         raise UsageError("--select misfit keeps the best of several runs, and there is one. Add --samples 4, say.")
-    return parse_settings(options.set)
+    settings = parse_settings(options.set)
+    for name in FLAGS.keys() & settings.keys():
+        told = f"told by {FLAGS[name]}" if FLAGS[name] else "none"
+        raise UsageError(f"--set is for options of the method; {name} is {told}.")
+    return settings
 
 
 def _prior(options: argparse.Namespace) -> Prior:

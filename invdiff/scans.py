@@ -79,6 +79,8 @@ def _noncartesian(options: argparse.Namespace) -> NonCartesianScan:
 
 
 def _projections(options: argparse.Namespace) -> ProjectionScan:
+    if options.weighted and options.sigma is not None:
+        raise UsageError("--weighted takes the noise of every ray from its counts, --sigma one for all; give one.")
     file = open_projections(options.file, options.format, **parse_settings(options.open))
     return ProjectionScan(file, _size(options), options.pixel, options.views, options.mu_water, options.weighted)
 

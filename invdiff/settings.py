@@ -40,6 +40,17 @@ def whole(text: str) -> int:
     return value
 
 
+def seed(text: str) -> int:
+    """A whole number that files can hold, of 64 bits, as the type of an argument."""
+    try:
+        value = int(text)
+    except ValueError:
+        value = 2**63
+    if not -(2**63) <= value < 2**63:
+        raise argparse.ArgumentTypeError(f"must be a whole number of at most 64 bits, got {text!r}")
+    return value
+
+
 def positive(text: str) -> float:
     """A finite number above 0, as the type of an argument."""
     try:

@@ -18,7 +18,7 @@ from invdiff.prepare_ct import ProjectionScan, scan_geometry
 from invdiff.scans import KINDS
 from invdiff.solve import solve
 from invdiff.units import hu_to_mu, mu_to_hu
-from tests.data.scans import write_dicom_projections, write_htc, write_named
+from tests.data.scans import BINS, sinogram, write_dicom_projections, write_htc, write_named
 
 N, PIXEL = 64, 3.0
 REGIONS = {"water": (0.0, 0.0, 0.0), "bone": (0.3, 0.2, 900.0), "air": (-0.35, -0.1, -1000.0)}  # x, y, HU
@@ -109,6 +109,40 @@ def test_dead_bins_are_left_out_without_weights(counts: Path, tmp_path: Path) ->
     assert item.sigma_y.isinf().nonzero()[:, 3].unique().tolist() == [40]
     image = item.image(solve(item.y, item.op, method="fbp", sigma_y=item.sigma_y).x)
     assert abs(means(image.numpy())["bone"] - 900) < 30
+
+
+def test_dead_bins_are_left_out_whatever_noise_is_told(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """A ray of no light has the line integral 0: taken for a measurement, it puts a ring of air into the image."""
+    photons = np.full(BINS, 1e4)
+    photons[4] = 0
+    counts = np.round(1e4 * np.exp(-sinogram()))
+    path = write_named(tmp_path / "a.h5", projections=None, counts=counts, photons=photons)
+    command = ["reconstruct", str(path), "--method", "cg", "--out", str(tmp_path / "out.h5"), "--overwrite"]
+    misfits = []
+    for told in ([], ["--sigma", "0.02"]):
+        assert main([*command, *told]) == 0
+        misfits.append(float(capsys.readouterr().out.split("chi2 ")[1].split()[0]))
+    level = float(ProjectionScan(open_projections(path)).slice(0).sigma_y[..., 0].max())  # type: ignore[index,union-attr]
+    assert misfits[1] == pytest.approx(misfits[0] * (level / 0.02) ** 2, rel=0.2)
+    assert main([*command, "--sigma", "-0.1"]) == 1
+
+
+def test_weights_that_nothing_tells_are_refused_before_the_work(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = write_named(tmp_path / "a.h5")
+    command = ["reconstruct", str(path), "--method", "fbp", "--out", str(tmp_path / "out.h5")]
+    with monkeypatch.context() as patch:
+        patch.setattr("invdiff.reconstruct.solve", lambda *_, **__: pytest.fail("the work began"))
+        assert main([*command, "--weighted"]) == 2
+        assert "holds line integrals without photons" in capsys.readouterr().err
+        assert main([*command, "--weighted", "--sigma", "0.1"]) == 2
+        assert "--sigma one for all; give one" in capsys.readouterr().err
+    assert main(command) == 0
+    told = write_named(tmp_path / "b.h5", photons=1e4)
+    assert main(["reconstruct", str(told), "--method", "fbp", "--out", str(tmp_path / "b_out.h5"), "--weighted"]) == 0
+    with h5py.File(tmp_path / "b_out.h5") as file:
+        assert file.attrs["weighted"]
 
 
 def test_other_options_and_scans_are_refused(counts: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

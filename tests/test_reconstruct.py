@@ -8,7 +8,9 @@ import numpy as np
 import pytest
 import torch
 
+import invdiff
 from invdiff import cli
+from invdiff.data.errors import DataError
 from invdiff.data.kspace import open_kspace
 from invdiff.data.manifest import write_manifest
 from invdiff.data.synthetic import write_synthetic_fastmri
@@ -268,3 +270,110 @@ def test_three_sides_of_an_image_are_refused(tmp_path: Path, capsys: pytest.Capt
     path = write_named(tmp_path / "scan.npz")
     assert reconstruct(path, "--size", 9, 8, 7, method="fbp") == 2
     assert "--size takes one side or two, got 9 8 7" in capsys.readouterr().err
+
+
+# Runs that end early
+
+
+def stopping(after: int, error: BaseException, monkeypatch: pytest.MonkeyPatch) -> list[int]:
+    """`solve` fails with `error` after so many calls; the list counts them."""
+    calls: list[int] = []
+
+    def solve(*arguments: Any, **options: Any) -> Any:
+        calls.append(options["seed"])
+        if len(calls) > after:
+            raise error
+        return invdiff.solve(*arguments, **options)
+
+    monkeypatch.setattr("invdiff.reconstruct.solve", solve)
+    return calls
+
+
+def test_a_run_that_was_stopped_goes_on_from_its_finished_slices(
+    scan: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert reconstruct(scan, "--out", tmp_path / "plain.h5", "--acceleration", 2, "--acs", 0.4) == 0
+    plain, about = written_by(tmp_path / "plain.h5")
+    with monkeypatch.context() as patch:
+        stopping(3, KeyboardInterrupt(), patch)  # two calls for each slice: the method, and the one it is compared with
+        assert reconstruct(scan, "--out", tmp_path / "a.h5", "--acceleration", 2, "--acs", 0.4) == 130
+    assert "1 of 2 slices are finished and kept in" in capsys.readouterr().err
+    assert not (tmp_path / "a.h5").exists()
+    calls = stopping(99, KeyboardInterrupt(), monkeypatch)
+    assert reconstruct(scan, "--out", tmp_path / "b.h5", "--acceleration", 2, "--acs", 0.4) == 0
+    assert calls == [1, 1]  # the second slice alone
+    assert "slice 0: finished by an earlier run" in capsys.readouterr().out
+    images, attrs = written_by(tmp_path / "b.h5")
+    assert np.array_equal(images, plain)
+    assert {n: v for n, v in attrs.items() if n != "seconds"} == {n: v for n, v in about.items() if n != "seconds"}
+    assert sorted(p.name for p in tmp_path.iterdir()) == ["b.h5", "plain.h5", "scan.h5"]
+
+
+@pytest.mark.parametrize("change", ["option", "file", "damage"])
+def test_slices_of_another_run_are_not_taken(
+    scan: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, change: str
+) -> None:
+    with monkeypatch.context() as patch:
+        stopping(3, RuntimeError("no memory"), patch)
+        assert reconstruct(scan, "--out", tmp_path / "a.h5") == 1
+    options = ["--crop", 8, 8, "--maps", "low-resolution"] if change == "option" else []
+    if change == "file":
+        write_synthetic_fastmri(tmp_path / "new.h5", shape=(32, 28), coils=4, slices=2, sigma=0.02).rename(scan)
+    if change == "damage":
+        (part,) = tmp_path.glob(".scan_adjoint.*.kept/*")
+        part.write_bytes(part.read_bytes()[:-100])
+    calls = stopping(99, KeyboardInterrupt(), monkeypatch)
+    assert reconstruct(scan, "--out", tmp_path / "a.h5", *options) == 0
+    assert calls == [0, 0, 1, 1]
+
+
+def test_what_cannot_be_written_is_not_lost(
+    scan: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def full(*arguments: object, **options: object) -> None:
+        raise OSError("the disk is full")
+
+    with monkeypatch.context() as patch:
+        patch.setattr("invdiff.reconstruct.write_volume", full)
+        assert reconstruct(scan, "--out", tmp_path / "a.h5") == 1
+    assert "2 of 2 slices are finished and kept in" in capsys.readouterr().err
+    calls = stopping(0, RuntimeError("work was done twice"), monkeypatch)
+    assert reconstruct(scan, "--out", tmp_path / "b.h5") == 0
+    assert calls == []
+
+
+def test_a_disk_that_keeps_nothing_does_not_stop_the_run(
+    scan: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def full(*arguments: object, **options: object) -> None:
+        raise DataError("the disk is full")
+
+    monkeypatch.setattr("invdiff.data.kept.write_files", full)
+    assert reconstruct(scan, "--out", tmp_path / "a.h5") == 0
+
+
+def test_numbers_that_cannot_be_are_refused_before_the_work(
+    scan: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    stopping(0, AssertionError("the work began"), monkeypatch)
+    assert reconstruct(scan, "--acceleration", 4, "--acs", "nan") == 2
+    assert "acs must be at least 0 and at most 1, got nan" in capsys.readouterr().err
+    for name, sentence in (("seed", "seed is told by --seed"), ("num_samples", "--samples"), ("y", "y is none")):
+        assert reconstruct(scan, "--set", f"{name}=3") == 2
+        assert sentence in capsys.readouterr().err
+    with pytest.raises(SystemExit):
+        reconstruct(scan, "--seed", 2**63)
+    assert "at most 64 bits" in capsys.readouterr().err
+
+
+def test_a_place_that_takes_no_files_is_refused_before_the_work(
+    scan: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def refuse(self: Path, *arguments: object, **options: object) -> None:
+        raise OSError(30, "Read-only file system")
+
+    stopping(0, AssertionError("the work began"), monkeypatch)
+    monkeypatch.setattr(Path, "touch", refuse)
+    for out in ("a.h5", "a.nii", "series"):
+        assert reconstruct(scan, "--out", tmp_path / out, "--plane", "axial", "--spacing", 1, 1, 1) == 1
+        assert "nothing can be written there (Read-only file system)" in capsys.readouterr().err

@@ -2,6 +2,7 @@
 
 import shutil
 import subprocess
+from contextlib import nullcontext
 from pathlib import Path
 from typing import Any
 
@@ -61,9 +62,23 @@ def test_ct_images_say_what_they_hold(tmp_path: Path) -> None:
     assert missing_attributes(dataset) == ["RescaleType", "KVP"]
 
 
-def test_values_beyond_dicom_and_other_units_are_refused(tmp_path: Path) -> None:
-    with pytest.raises(ValueError, match="DICOM holds -32768 to 32767"):
-        write_dicom(tmp_path / "a", HU * 100, OBLIQUE, unit="HU")
+@pytest.mark.parametrize(("low", "high"), [(-1024, 32767), (-32768, 0), (-5e4, 1e5), (0, 40000), (-1000, 3.4e38)])
+def test_values_beyond_16_bits_are_stored_in_wider_steps(tmp_path: Path, low: float, high: float) -> None:
+    """A finished reconstruction is not lost because DICOM holds 65536 values; the error is half a step at most."""
+    image = torch.linspace(low, high, 3 * 70, dtype=torch.float64).reshape(3, 10, 7).float()
+    beyond = low < -32768 or high > 32767
+    with pytest.warns(UserWarning, match="beyond the -32768 to 32767 of DICOM") if beyond else nullcontext():
+        write_dicom(tmp_path / "a", image, OBLIQUE, unit="HU")
+    slopes = {str(pydicom.dcmread(path).RescaleSlope) for path in (tmp_path / "a").iterdir()}
+    assert len(slopes) == 1
+    step = float(slopes.pop())
+    assert step == pytest.approx(max(1.0, -low / 32768, high / 32767), rel=1e-6)
+    np.testing.assert_allclose(read_series(tmp_path / "a").volume, image, rtol=1e-6, atol=0.5 * step)
+    text = str(pydicom.dcmread(tmp_path / "a" / "0001.dcm").DerivationDescription)
+    assert ("in steps of" in text) == beyond
+
+
+def test_other_units_are_refused(tmp_path: Path) -> None:
     with pytest.raises(ValueError, match="no DICOM images in the unit 'mm'"):
         write_dicom(tmp_path / "a", HU, OBLIQUE, unit="mm")
     assert list(tmp_path.iterdir()) == []
