@@ -98,7 +98,7 @@ def simulate(seed: int = 0) -> Scan:
 
 def smooth_phase(height: int, width: int, radians: float = PHASE) -> Tensor:
     """radians (x / 2 - 0.3 y + 0.6 x y) with x and y from -1 to 1: a tilted saddle, (height, width)."""
-    y, x = torch.meshgrid(torch.linspace(-1, 1, height), torch.linspace(-1, 1, width), indexing="ij")
+    y, x = torch.meshgrid(*(torch.linspace(-1, 1, n, dtype=torch.float32) for n in (height, width)), indexing="ij")
     return radians * (0.5 * x - 0.3 * y + 0.6 * x * y)
 
 

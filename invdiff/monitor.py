@@ -113,7 +113,7 @@ class Monitor:
 def _table(runs: list[list[Tensor]], batch: int) -> Tensor:
     """Values by step of every run, (steps, B, S), NaN after the last step of a run; empty where there are none."""
     if not runs or not runs[0]:
-        return torch.empty(0, batch, 0)
+        return torch.empty(0, batch, 0, dtype=torch.float32)
     tables = [torch.stack(run).unflatten(1, (batch, -1)) for run in runs]
     steps = max(len(table) for table in tables)
     return torch.cat([F.pad(table, (0, 0, 0, 0, 0, steps - len(table)), value=torch.nan) for table in tables], 2)

@@ -31,7 +31,7 @@ def find_units(y: Tensor, op: Operator, prior: Prior | None, scale: str | float 
         return scale
     if not isinstance(scale, str):
         require("scale", scale, above=0)
-        one = torch.ones(batch, device=device)
+        one = torch.ones(batch, dtype=torch.float32, device=device)
         units = Units(one * scale, one * 0)
         _compare(y, op, prior, units)
         return units

@@ -53,14 +53,15 @@ class Units:
 
 def identity(batch: int, device: torch.device | str = "cpu") -> Units:
     """Physical units are the prior's own."""
-    return Units(torch.ones(batch, device=device), torch.zeros(batch, device=device))
+    one = torch.ones(batch, dtype=torch.float32, device=device)
+    return Units(one, one * 0)
 
 
 def by_window(batch: int, window: tuple[float, float], range: tuple[float, float], device: torch.device | str) -> Units:
     """The map that takes the prior's `range` to the physical `window`."""
     scale = (window[1] - window[0]) / (range[1] - range[0])
     offset = window[0] - scale * range[0]
-    one = torch.ones(batch, device=device)
+    one = torch.ones(batch, dtype=torch.float32, device=device)
     return Units(scale * one, offset * one)
 
 

@@ -22,9 +22,9 @@ def calibration_window(mask: Tensor) -> Tensor | None:
     extent = calibration_extent(mask)
     if extent is None:
         return None
-    rows, columns = (
-        bell((torch.arange(n, device=mask.device) - n // 2).abs(), m) for n, m in zip(mask.shape, extent, strict=True)
-    )
+    sides = zip(mask.shape, extent, strict=True)
+    places = ((torch.arange(n, dtype=torch.float32, device=mask.device) - n // 2, m) for n, m in sides)
+    rows, columns = (bell(place.abs(), m) for place, m in places)
     return torch.outer(rows, columns)
 
 
@@ -87,5 +87,5 @@ def outermost_noise(values: Tensor, distance: Tensor) -> Tensor:
 
 def _distance(mask: Tensor) -> Tensor:
     """Distance from the centre of k-space, each axis in units of its length, squared."""
-    rows, columns = ((torch.arange(n, device=mask.device) - n // 2) / n for n in mask.shape)
+    rows, columns = ((torch.arange(n, dtype=torch.float32, device=mask.device) - n // 2) / n for n in mask.shape)
     return rows[:, None] ** 2 + columns**2

@@ -56,7 +56,7 @@ class Projector(LinearOperator):
         # As bit patterns, which no change of precision rounds; `unit` tells the operator's precision instead.
         self.register_buffer("views", rays.views.view(torch.int64), persistent=False)
         self.register_buffer("lines", rays.lines.view(torch.int64), persistent=False)
-        self.register_buffer("unit", torch.ones(()), persistent=False)
+        self.register_buffer("unit", torch.ones((), dtype=torch.float32), persistent=False)
         self.support = seen_pixels(geometry)
         self.matrix = projection_matrix(rays, geometry.shape) if mode == "matrix" else None
 

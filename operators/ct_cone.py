@@ -46,7 +46,7 @@ class ConeProjector(LinearOperator):
         # As bit patterns, which no change of precision rounds; `unit` tells the operator's precision instead.
         for name, table in (("views", rays.plane.views), ("lines", rays.plane.lines), ("slopes", rays.slopes)):
             self.register_buffer(name, table.view(torch.int64), persistent=False)
-        self.register_buffer("unit", torch.ones(()), persistent=False)
+        self.register_buffer("unit", torch.ones((), dtype=torch.float32), persistent=False)
         self.support = seen_voxels(geometry)
 
     @property

@@ -43,7 +43,8 @@ class FinufftNUFFT(LinearOperator):
         self.batch = len(trajectory)
         self.plans: dict[tuple[object, ...], Any] = {}
         self.factor = 1 / math.sqrt(math.prod(shape))
-        self.register_buffer("place", torch.zeros(()), persistent=False)  # tells device and precision, nothing else
+        place = torch.zeros((), dtype=torch.float32)  # tells device and precision, nothing else
+        self.register_buffer("place", place, persistent=False)
         _library(self.device)
 
     def forward(self, x: Tensor) -> Tensor:

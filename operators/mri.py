@@ -181,7 +181,8 @@ class CartesianMRI(LinearOperator):
         """
         windows = [calibration_window(mask) for mask in self.sampled[:, 0]]
         found = torch.tensor([w is not None for w in windows], device=y.device)
-        stacked = torch.stack([torch.zeros(self.shape_in[1:], device=y.device) if w is None else w for w in windows])
+        none = torch.zeros(self.shape_in[1:], dtype=torch.float32, device=y.device)
+        stacked = torch.stack([none if w is None else w for w in windows])
         power = (self.phased_maps.abs() ** 2).sum(1, keepdim=True)
         image = torch.where(power > 0, self.adjoint(y * stacked[:, None]) / power, 0)
         return image if bool(found.all()) else torch.where(over(found, y), image, super().reference_image(y))

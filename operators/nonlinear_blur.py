@@ -69,7 +69,7 @@ class NonlinearBlur(Operator):
         self.centre, self.width = centre_and_half(range, "NonlinearBlur")
         self.strength = strength
         noise, _ = streams(seed, 1)
-        nodes, slopes = noise.like(torch.empty(1, kernels, NODES, NODES)), noise.like(torch.empty(1, kernels, 1, 1))
+        nodes, slopes = (noise.like(torch.empty(1, kernels, n, n, dtype=torch.float32)) for n in (NODES, 1))
         self.register_buffer("field", interpolate(nodes, shape[1:], mode="bicubic"), persistent=False)
         self.register_buffer("slopes", slopes, persistent=False)
 

@@ -21,14 +21,14 @@ NETWORKS: dict[str, type[nn.Module]] = {
 
 
 def build(name: str, config: dict[str, Any]) -> nn.Module:
-    """The network `name` with keyword arguments `config`.
+    """The network `name` with keyword arguments `config`, in single precision, in which priors compute.
 
     Raises:
         ValueError: unknown name; the message lists the known ones.
     """
     if name not in NETWORKS:
         raise ValueError(f"unknown network {name!r}; there is {', '.join(sorted(NETWORKS))}.")
-    return NETWORKS[name](**config)
+    return NETWORKS[name](**config).float()
 
 
 def described(net: nn.Module) -> dict[str, Any]:

@@ -144,7 +144,7 @@ def coordinate_grid(height: int, width: int, device: torch.device | None = None)
 
 def coordinate(index: Tensor, n: int) -> Tensor:
     """Where pixels of an axis of n lie; those beyond the image are below -1 or above 1."""
-    return (2 * index + 1 - n) / n
+    return (2 * index + 1 - n).float() / n
 
 
 def _stage(width: int, blocks: int, embedding: int) -> nn.ModuleList:

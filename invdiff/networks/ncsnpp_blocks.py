@@ -28,7 +28,7 @@ class FourierFeatures(nn.Module):
 
 def time_features(time: Tensor, width: int) -> Tensor:
     """(sin w_i t, cos w_i t) with w_i = 10000^(-i / (width / 2 - 1))."""
-    ramp = torch.arange(width // 2, device=time.device) / (width // 2 - 1)
+    ramp = torch.arange(width // 2, dtype=torch.float32, device=time.device) / (width // 2 - 1)
     phase = time[:, None] * 10000**-ramp
     return torch.cat([phase.sin(), phase.cos()], 1)
 

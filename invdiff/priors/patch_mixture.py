@@ -84,7 +84,8 @@ class PatchMixturePrior(AnalyticPrior):
         x = random_patches(planes, patch, patches, generator)
         is_complex = x.is_complex()
         if is_complex:
-            x = x * torch.exp(2j * torch.pi * torch.rand(patches, 1, generator=generator)).to(x)
+            turns = torch.rand(patches, 1, generator=generator, dtype=torch.float32)
+            x = x * torch.exp(2j * torch.pi * turns).to(x)
         mixture, history = fit_mixture(
             x,
             components,

@@ -33,7 +33,7 @@ def random_patches(images: list[Tensor], patch: int, total: int, generator: Gene
     """`total` patches (total, patch^2) from images (H, W), each at a random place, flipped and turned at random."""
     out = images[0].new_empty(total, patch, patch)
     which = torch.randint(len(images), (total,), generator=generator)
-    place = torch.rand(total, 2, generator=generator)
+    place = torch.rand(total, 2, generator=generator, dtype=torch.float32)
     for i, image in enumerate(images):
         rows = torch.nonzero(which == i)[:, 0]
         room = torch.tensor(image.shape) - patch + 1

@@ -73,7 +73,7 @@ def hamiltonian(energy: Potential, x: Tensor, scale: Tensor, noise: Noise, traje
         accept = torch.isfinite(change) & (log_uniform < -change)
         x, g = torch.where(over(accept, x), x_new, x), torch.where(over(accept, g), g_new, g)
         u = torch.where(accept, u_new, u)
-        step = step * torch.where(accept, 1.1, 0.6) if 2 * i < trajectories else step
+        step = step * torch.where(accept, 1.1, 0.6).to(step) if 2 * i < trajectories else step
     return x
 
 

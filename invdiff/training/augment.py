@@ -71,7 +71,7 @@ def coordinates(pose: Pose, full: int) -> Tensor:
     A full image covers all of it, wherever the anatomy was shifted to.
     """
     size = pose.size
-    line = (2 * torch.arange(size, device=pose.turn.device) + 1 - size) / size
+    line = (2 * torch.arange(size, dtype=torch.float32, device=pose.turn.device) + 1 - size) / size
     own = torch.stack([line.expand(size, size), line[:, None].expand(size, size)])
     if size == full:
         return own.expand(len(pose.turn), 2, size, size)
@@ -100,8 +100,8 @@ def smooth_phase(draw: Draws, shape: tuple[int, ...]) -> Tensor:
 
     About what shim, receive coil and echo shift leave in a brain image; one image in eight is left as it is.
     """
-    y = torch.linspace(-0.5, 0.5, shape[0], device=draw.device)[:, None]
-    x = torch.linspace(-0.5, 0.5, shape[1], device=draw.device)
+    y = torch.linspace(-0.5, 0.5, shape[0], dtype=torch.float32, device=draw.device)[:, None]
+    x = torch.linspace(-0.5, 0.5, shape[1], dtype=torch.float32, device=draw.device)
     constant = draw.uniform(-math.pi, math.pi, 1, 1, 1)
     ramp = 2 * math.pi * (draw.uniform(-1, 1, 1, 1, 1) * y + draw.uniform(-1, 1, 1, 1, 1) * x)
     bend = draw.uniform(0, 1.5, 1, 1, 1) * smooth_field(draw, 4, shape)

@@ -31,12 +31,13 @@ class Draws:
 
     def uniform(self, low: float, high: float, *shape: int) -> Tensor:
         """Uniform on [low, high), (rows, *shape)."""
-        values = torch.rand((self.count, *shape), generator=self.generator, device=self.device)
+        values = torch.rand((self.count, *shape), generator=self.generator, dtype=torch.float32, device=self.device)
         return low + (high - low) * values[self.rows]
 
     def normal(self, *shape: int) -> Tensor:
         """Standard normal, (rows, *shape)."""
-        return torch.randn((self.count, *shape), generator=self.generator, device=self.device)[self.rows]
+        every = (self.count, *shape)
+        return torch.randn(every, generator=self.generator, dtype=torch.float32, device=self.device)[self.rows]
 
     def below(self, high: int, *shape: int) -> Tensor:
         """Whole numbers in [0, high), (rows, *shape)."""
@@ -45,7 +46,7 @@ class Draws:
     def strata(self) -> Tensor:
         """One uniform number in each of `count` equal parts of [0, 1), (rows,)."""
         part = torch.arange(self.count, device=self.device)
-        values = torch.rand(self.count, generator=self.generator, device=self.device)
+        values = torch.rand(self.count, generator=self.generator, dtype=torch.float32, device=self.device)
         return ((part + values) / self.count)[self.rows]
 
 
