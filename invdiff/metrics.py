@@ -182,7 +182,7 @@ def _pair(reference: Tensor | ArrayLike, image: Tensor | ArrayLike) -> tuple[NDA
     if r.shape != x.shape:
         raise ValueError(f"reference and image must have one shape, got {r.shape} and {x.shape}; crop one of them.")
     if r.ndim not in (2, 3) or r.size == 0:
-        raise ValueError(f"metrics take (h, w) or (slices, h, w), got {r.shape}.")
+        raise ValueError(f"metrics take (h, w) or (slices, h, w), got {r.shape}. Pass x[:, 0], one channel.")
     return r, x
 
 

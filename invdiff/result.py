@@ -53,11 +53,16 @@ class Result:
     score: Tensor = field(default_factory=lambda: torch.empty(0), repr=False)
     last: Tensor | None = field(default=None, repr=False)
 
+    @property
+    def chosen(self) -> Tensor | None:
+        """The iteration, from 0, whose image a stop rule took, (B, S); None for methods without one."""
+        return least_scores(self.score) if len(self.score) else None
+
     def save(self, path: str | Path) -> Path:
         """Write images and record to HDF5, whole or not at all; returns the path."""
         path = Path(path)
         arrays = {"x": self.x, "samples": self.samples, "std": self.std, "misfit": self.misfit, "chi2": self.chi2}
-        arrays |= {"last": self.last, "score": self.score if len(self.score) else None}
+        arrays |= {"last": self.last, "score": self.score if len(self.score) else None, "chosen": self.chosen}
         arrays |= {"sigma_y": self.sigma_y, "scale": self.units.scale, "offset": self.units.offset}
         record = {
             k: getattr(self, k)
@@ -84,6 +89,16 @@ class Result:
         chi2 = "" if self.chi2 is None else f", chi2 {_short(self.chi2)}"
         cost = f"{self.nfe} evaluations, {self.seconds:.1f} s"
         return f"Result({self.method}, x {tuple(self.x.shape)}, {cost}{chi2}: {self.status})"
+
+
+def least_scores(score: Tensor) -> Tensor:
+    """Where (steps, B, S) is least, (B, S): NaN is after a run's end, and inf before a rule judged the first image.
+
+    A run that ended before that has its last image.
+    """
+    ran = ~score.isnan()
+    least, at = torch.where(ran, score, torch.inf).min(0)
+    return torch.where(least == torch.inf, ran.sum(0) - 1, at)
 
 
 def _short(values: Tensor) -> str:

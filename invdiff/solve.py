@@ -22,7 +22,7 @@ from invdiff.priors.mismatch import PriorMismatch, check
 from invdiff.priors.prior import Prior
 from invdiff.priors.supported import Supported
 from invdiff.random import Noise, streams
-from invdiff.result import Result, statistics
+from invdiff.result import Result, least_scores, statistics
 from invdiff.scaling import find_units, in_prior_units
 from invdiff.selection import check_select, kept_by_misfit, least_misfit, pick
 from invdiff.shapes import norm
@@ -141,6 +141,7 @@ def solve(
     mean, std = statistics(samples)
     image = mean if kept is None else pick(samples, kept)
     skipped = counted.skipped // len(groups) if counted else 0
+    score = monitor.score(len(y))
     return Result(
         x=image,
         samples=samples,
@@ -158,6 +159,7 @@ def solve(
         seed=number,
         status=f"finished after {monitor.steps} steps"
         + _passed(skipped)
+        + _taken(score)
         + kept_by_misfit(kept)
         + _unseen(op)
         + strange
@@ -165,7 +167,7 @@ def solve(
         + why,
         reference=chosen.reference,
         skipped=skipped,
-        score=monitor.score(len(y)),
+        score=score,
         last=_last(monitor, units, len(y), num_samples),
     )
 
@@ -260,6 +262,15 @@ def _last(monitor: Monitor, units: Units, batch: int, samples: int) -> Tensor | 
     """Where a method with a stop rule ended, in physical units, (B, S, C, H, W)."""
     x = monitor.last(batch)
     return None if x is None else units.repeat(samples).to_physical(x.flatten(0, 1)).unflatten(0, (batch, samples))
+
+
+def _taken(score: Tensor) -> str:
+    """Which iterates a stop rule took, (steps, B, S)."""
+    if not len(score):
+        return ""
+    taken = [f"{i}" for i in least_scores(score).flatten().tolist()]
+    listed = ", ".join(taken[:4]) + (", ..." if len(taken) > 4 else "")
+    return f"; the image of iteration {listed} is taken" if len(taken) == 1 else f"; iterations {listed} are taken"
 
 
 def _passed(skipped: int) -> str:

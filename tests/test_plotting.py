@@ -68,7 +68,10 @@ def marks(axis: Axes) -> list[list[float]]:
 
 def test_a_run_that_ended_before_its_first_score_is_drawn(tmp_path: Path) -> None:
     score = torch.full((4, 1, 1), float("inf"))
-    save_figure(plot_stopping(fitted(score, torch.ones(4, 1, 1))), tmp_path / "out.png", dpi=30)
+    figure = plot_stopping(fitted(score, torch.ones(4, 1, 1)))
+    assert marks(figure.axes[0]) == [[3, 1.0]], "its last image is what it returned"
+    assert figure.axes[0].get_ylabel() == "|A x - y|, units of y"
+    save_figure(figure, tmp_path / "out.png", dpi=30)
 
 
 def test_the_chosen_iterate_of_every_run_is_marked(tmp_path: Path) -> None:
@@ -108,6 +111,11 @@ def test_layers_of_a_mask_are_bars_from_input_to_output() -> None:
     assert axis.lines[0].get_xdata()[0] == pytest.approx(100 * 4 / 6)
     assert "all layers, 66.67%" in axis.get_legend().get_texts()[0].get_text()
     assert axis.get_xlabel() == "kept parameters, %"
+    whole = {"first.bias": torch.ones(3, dtype=torch.bool)}
+    axis = plot_mask_layers(Mask(keep | whole, {}, 0)).axes[0]
+    assert len(axis.patches) == 2, "a bar of 100 % says nothing"
+    assert axis.get_title(loc="left") == "1 of 3 tensors are kept whole"
+    assert len(plot_mask_layers(Mask(whole, {}, 0)).axes[0].patches) == 1
 
 
 def test_the_strongest_place_of_kspace_is_zero_frequency() -> None:

@@ -160,15 +160,21 @@ class Layered(Protocol):
 
 
 def plot_mask_layers(mask: Layered) -> Figure:
-    """Which share of its parameters every layer keeps, from input to output, beside that of all together."""
-    kept = mask.layers()
-    figure = new_figure(6.4, 0.6 + 0.16 * len(kept))
+    """Which share of its parameters every layer keeps, from input to output, beside that of all together.
+
+    Layers that are kept whole, such as biases, are counted above and not drawn, unless all are.
+    """
+    layers = mask.layers()
+    kept = {name: share for name, share in layers.items() if share < 1} or layers
+    figure = new_figure(6.4, max(2.4, 0.6 + 0.16 * len(kept)))
     axis = figure.subplots()
     axis.barh(list(kept), [100 * share for share in kept.values()], color=COLOURS[1])
     axis.axvline(100 * mask.share, color="black", linestyle="--", linewidth=1, label=f"all layers, {mask.share:.2%}")
     axis.invert_yaxis()
     axis.margins(y=0.01)
     axis.tick_params(axis="y", labelsize=6)
+    if len(kept) < len(layers):
+        axis.set_title(f"{len(layers) - len(kept)} of {len(layers)} tensors are kept whole", fontsize=8, loc="left")
     axis.set(xlabel="kept parameters, %", ylabel="layer, from input to output")
     axis.legend(fontsize=8)
     return figure
@@ -180,18 +186,18 @@ def plot_stopping(result: Result) -> Figure:
     Raises:
         ValueError: the method has no stop rule.
     """
-    if not len(result.score):
+    if result.chosen is None:
         raise ValueError(f"{result.method} has no stop rule, so nothing was chosen; plot_result shows its misfit.")
     figure = new_figure(6.4, 4.8)
     above, below = figure.subplots(2, 1, sharex=True)
     scores, misfits = (values.flatten(1).cpu() for values in (result.score, result.misfit))
-    for run, score in enumerate(scores.T):
-        chosen = int(torch.where(score.isnan(), math.inf, score).argmin())
+    for run, (score, chosen) in enumerate(zip(scores.T, result.chosen.flatten().tolist(), strict=True)):
         misfit = torch.where(score.isnan(), math.nan, misfits[:, run])  # the end of a run in a batch that goes on
         for axis, values in ((above, misfit), (below, score)):
             (line,) = axis.plot(values.numpy(), color=_colour(run))
             axis.plot(chosen, float(values[chosen]), "o", color=line.get_color(), label=f"iteration {chosen}")
-    above.set(ylabel="|A x - y|, units of the prior", yscale="log", title=result.method)
+    units = "units of the prior" if result.nfe else "units of y"
+    above.set(ylabel=f"|A x - y|, {units}", yscale="log", title=result.method)
     judged = scores[scores.isfinite()]
     positive = bool(len(judged)) and bool((judged > 0).all())
     below.set(xlabel="iteration", ylabel="score of the stop rule", yscale="log" if positive else "linear")

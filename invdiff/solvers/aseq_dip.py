@@ -66,7 +66,7 @@ def aseq_dip(
 
     Args:
         iterations: Adam steps at most, over all inputs. lr: its rate.
-        lam: weight of the autoencoding term. every: Adam steps N per input.
+        lam: weight of the autoencoding term. every: Adam steps N per input, 0 to keep the first one.
         keep: how far an input may be from the output that it is made of, in units of the brightness, to keep to the
             data; nothing behind a non-linear operator.
         jitter: standard deviation of eta, in units of the brightness. On a training slice (see above) 0.3 was 0.3 dB
@@ -77,7 +77,8 @@ def aseq_dip(
         patience: iterations without a better score after which a sample ends.
         channels: of the U-Net at full resolution, and 2, 4 and 4 times as many below; the paper has 64, for 16 times
             the work. residual: whether it adds its input.
-        checkpoint, warm: files of this fit, to go on from, and of another, to begin with; see `fit_run.Fit`.
+        checkpoint: a .safetensors file to keep the fit in, every half minute, and to go on from where it is there.
+        warm: the checkpoint of another scan of this size by this method, to begin with its network.
     """
     require("keep", keep, above=0)
     problem = Problem(y, op)
@@ -110,6 +111,7 @@ def seen(y: Tensor, op: Operator, x: Tensor, weights: Tensor | None) -> Tensor:
 
 def autoencoder(problem: Problem, channels: int, residual: bool) -> ImageUNet:
     """The network of the methods that begin with an image, as deep as its size allows."""
+    require("channels", channels, at_least=1)
     height, width = problem.op.shape_in[1:]
     widths = [channels * factor for factor in (1, 2, 4, 4)[: 1 + scales(height, width, 3)]]
     return ImageUNet(problem.channels, tuple(widths), residual)

@@ -52,7 +52,7 @@ class Checkpoint:
         others = [name for name, digest in self.identity.items() if identity.get(name) != digest]
         if others:
             raise ValueError(
-                f"{self.path} belongs to another fit: its {', '.join(others)} differ{'s' if len(others) == 1 else ''}. "
+                f"{self.path} belongs to another fit; what differs: {', '.join(others)}. "
                 "Give the arguments it was begun with, or another file; to begin from its network, pass it as warm."
             )
         return content

@@ -12,13 +12,14 @@ from pathlib import Path
 
 from torch import Tensor
 
+from invdiff.checks import require
 from invdiff.networks.deep_decoder import DeepDecoder
 from invdiff.networks.generator_blocks import scales
 from invdiff.operators.base import Operator
 from invdiff.random import Noise
 from invdiff.solvers.method import Callback
 from invdiff.solvers.replicas import Replicas
-from invdiff.solvers.stopping import stop_rule
+from invdiff.solvers.stopping import Stop, stop_rule
 from invdiff.solvers.untrained import Fit, Problem, fit, fixed_noise
 
 REFERENCE = """@inproceedings{heckel2019deepdecoder,
@@ -40,7 +41,7 @@ def deep_decoder(
     iterations: int = 5000,
     lr: float = 0.01,
     channels: int = 128,
-    stop: str = "never",
+    stop: str | Stop = "never",
     patience: int = 500,
     checkpoint: str | Path | None = None,
     warm: str | Path | None = None,
@@ -49,10 +50,13 @@ def deep_decoder(
 
     Args:
         iterations: Adam steps at most. lr: its rate. channels: of every layer.
-        stop: "variance", "running", "discrepancy", "held-out", "never", or several joined by "+".
+        stop: "variance", "running", "discrepancy", "held-out", "never", several joined by "+", or a rule of
+            your own.
         patience: iterations without a better score after which a sample ends.
-        checkpoint, warm: files of this fit, to go on from, and of another, to begin with; see `fit_run.Fit`.
+        checkpoint: a .safetensors file to keep the fit in, every half minute, and to go on from where it is there.
+        warm: the checkpoint of another scan of this size by this method, to begin with its network.
     """
+    require("channels", channels, at_least=1)
     problem = Problem(y, op)
     height, width = op.shape_in[1:]
     net = DeepDecoder(problem.channels, (height, width), channels, scales(height, width, 5))

@@ -13,6 +13,7 @@ from pathlib import Path
 
 from torch import Tensor
 
+from invdiff.checks import require
 from invdiff.networks.generator_blocks import scales
 from invdiff.networks.skip_hourglass import SkipHourglass
 from invdiff.operators.base import Operator
@@ -58,8 +59,10 @@ def dip(
         average: forgetting of the exponential average that is returned.
         stop: "held-out", "discrepancy", "variance", "running", "never", several joined by "+", or a rule of your own.
         patience: iterations without a better score after which a sample ends.
-        checkpoint, warm: files of this fit, to go on from, and of another, to begin with; see `fit_run.Fit`.
+        checkpoint: a .safetensors file to keep the fit in, every half minute, and to go on from where it is there.
+        warm: the checkpoint of another scan of this size by this method, to begin with its network.
     """
+    require("channels", channels, at_least=1)
     problem = Problem(y, op)
     height, width = op.shape_in[1:]
     depth = scales(height, width, 5)

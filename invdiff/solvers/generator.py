@@ -8,7 +8,7 @@ from invdiff.networks.hourglass import Hourglass
 from invdiff.operators.base import Operator
 from invdiff.random import Noise, mix
 from invdiff.solvers.replicas import Replicas
-from invdiff.solvers.untrained import Problem, fixed_noise
+from invdiff.solvers.untrained import Problem, fixed_noise, not_planar
 
 LATENT = 32
 CHANNELS = 16  # at full resolution
@@ -16,8 +16,15 @@ FACTORS = (1, 2, 4, 8, 8, 8)
 
 
 def hourglass(out: int, op: Operator, channels: int = CHANNELS) -> Hourglass:
-    """The generator, as deep as the size of the image allows; `channels` at its finest scale."""
+    """The generator, as deep as the size of the image allows; `channels` at its finest scale.
+
+    Raises:
+        ValueError: images that are no (C, H, W), or too small; fewer than one channel.
+    """
     require("channels", channels, at_least=1)
+    reason = not_planar(op)
+    if reason is not None:
+        raise ValueError(f"no mask can be made behind {op.name}: {reason}")
     height, width = op.shape_in[1:]
     depth = scales(height, width, len(FACTORS))
     return Hourglass(LATENT, out, tuple(channels * factor for factor in FACTORS[:depth]))

@@ -15,7 +15,7 @@ from invdiff.networks.hourglass import Hourglass
 from invdiff.random import mix
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False, eq=False)
 class Mask:
     """Parameters to keep of a network whose first ones are drawn from `seed`.
 
@@ -25,6 +25,10 @@ class Mask:
     keep: dict[str, Tensor]
     config: dict[str, Any]
     seed: int
+
+    def __repr__(self) -> str:
+        total = sum(k.numel() for k in self.keep.values())
+        return f"Mask({self.share:.2%} of {total:,} parameters, seed {self.seed}, {self.config})"
 
     @property
     def share(self) -> float:
@@ -36,7 +40,13 @@ class Mask:
         return {name: float(k.double().mean()) for name, k in self.keep.items()}
 
     def save(self, path: str | Path) -> Path:
-        """Write to .safetensors, whole or not at all; returns the path."""
+        """Write to .safetensors, whole or not at all; returns the path.
+
+        Raises:
+            ValueError: another ending. FileNotFoundError: no such folder.
+        """
+        if Path(path).suffix != ".safetensors":
+            raise ValueError(f"a mask is kept in a .safetensors file, got {path}. Change the ending.")
         record = {"kind": "mask", "config": json.dumps(self.config), "seed": str(self.seed)}
         tensors = {name: k.contiguous() for name, k in self.keep.items()}
         write_whole(Path(path), lambda partial: save_file(tensors, partial, record))

@@ -17,9 +17,15 @@ class Problem:
         y, op: as given. is_complex: of the image. channels: real ones of an image, two for each complex one.
         rough: the operator's first image, (B, *op.shape_in); None behind a non-linear operator, which has none.
         s: (B,), the 99th percentile of |rough|; 1 without it. scale: |A|^2.
+
+    Raises:
+        ValueError: y of another shape than op gives, or not finite.
     """
 
     def __init__(self, y: Tensor, op: Operator, prior: Prior | None = None) -> None:
+        op.check_measurement(y)
+        if not bool(torch.isfinite(y).all()):
+            raise ValueError("y has values that are not finite. Repair the data, or clear them in the operator's mask.")
         self.y, self.op = y, op
         self.is_complex = image_is_complex(y, op, prior)
         self.channels = op.shape_in[0] * (2 if self.is_complex else 1)
@@ -40,7 +46,8 @@ class Problem:
     def first(self) -> Tensor:
         """The rough image as the output of a network, zero where there is none: input of autoencoding ones."""
         if self.rough is None:
-            return torch.zeros((len(self.y), self.channels, *self.op.shape_in[1:]), device=self.y.device)
+            shape = (len(self.y), self.channels, *self.op.shape_in[1:])
+            return torch.zeros(shape, dtype=self.y.dtype.to_real(), device=self.y.device)
         return self.output(self.rough)
 
     def energy(self, residual: Tensor) -> Tensor:
@@ -50,6 +57,6 @@ class Problem:
 
 def _brightness(rough: Tensor | None, y: Tensor) -> Tensor:
     if rough is None:
-        return torch.ones(len(y), device=y.device)
+        return torch.ones(len(y), dtype=y.dtype.to_real(), device=y.device)
     s = torch.quantile(rough.abs().flatten(1).float(), 0.99, dim=1)
     return torch.where(s > 0, s, 1.0)

@@ -48,12 +48,17 @@ class Replicas:
         return other
 
     def __call__(self, z: Tensor) -> Tensor:
-        """z (B, D, ...), D inputs to each sample's network; returns (B, D, channels, H, W)."""
+        """z (B, D, ...), D inputs to each sample's network; returns (B, D, channels, H, W), of the dtype of z.
+
+        The networks compute in their own precision.
+        """
+        inputs = z.to(next(iter(self.parameters.values())).dtype)
         if z.device.type == "cpu":
             items = [{name: values[b] for name, values in self.parameters.items()} for b in range(len(z))]
-            return torch.stack([functional_call(self.net, item, (z[b],)) for b, item in enumerate(items)])
-        out: Tensor = vmap(lambda item, inputs: functional_call(self.net, item, (inputs,)))(self.parameters, z)
-        return out
+            outputs = [functional_call(self.net, item, (inputs[b],)) for b, item in enumerate(items)]
+            return torch.stack(outputs).to(z.dtype)
+        out: Tensor = vmap(lambda item, own: functional_call(self.net, item, (own,)))(self.parameters, inputs)
+        return out.to(z.dtype)
 
 
 def draw(net: nn.Module, generator: Generator) -> dict[str, Tensor]:

@@ -17,7 +17,7 @@ from invdiff.random import Noise
 from invdiff.solvers.aseq_dip import autoencoder
 from invdiff.solvers.method import Callback
 from invdiff.solvers.replicas import Replicas
-from invdiff.solvers.stopping import stop_rule
+from invdiff.solvers.stopping import Stop, stop_rule
 from invdiff.solvers.untrained import Fit, Problem, fit
 
 REFERENCE = """@article{liang2025selfguided,
@@ -43,7 +43,7 @@ def self_guided_dip(
     draws: int = 4,
     jitter: float = 0.1,
     average: float = 0.01,
-    stop: str = "variance",
+    stop: str | Stop = "variance",
     patience: int = 500,
     channels: int = 16,
     residual: bool = False,
@@ -57,11 +57,13 @@ def self_guided_dip(
         alpha: weight of the autoencoding term. draws, jitter: number and standard deviation of eta (bright pixels
             of z are about 1).
         average: forgetting of the exponential average that is returned.
-        stop: "variance", "running", "discrepancy", "held-out", "never", or several joined by "+".
+        stop: "variance", "running", "discrepancy", "held-out", "never", several joined by "+", or a rule of
+            your own.
         patience: iterations without a better score after which a sample ends.
         channels: of the U-Net at full resolution, and 2, 4 and 4 times as many below; the paper has 64, for 16 times
             the work. residual: whether it adds its input.
-        checkpoint, warm: files of this fit, to go on from, and of another, to begin with; see `fit_run.Fit`.
+        checkpoint: a .safetensors file to keep the fit in, every half minute, and to go on from where it is there.
+        warm: the checkpoint of another scan of this size by this method, to begin with its network.
     """
     problem = Problem(y, op)
     net = autoencoder(problem, channels, residual)

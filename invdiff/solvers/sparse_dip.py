@@ -50,7 +50,7 @@ def sparse_dip(
     iterations: int = 3000,
     lr: float = 0.01,
     average: float = 0.01,
-    stop: str | Stop = "variance",
+    stop: str | Stop = "held-out",
     patience: int = 500,
     compact: bool = False,
     checkpoint: str | Path | None = None,
@@ -63,12 +63,13 @@ def sparse_dip(
         sparsity, mask_iterations, channels: for masks learned here, as `learn_mask` has them.
         iterations: Adam steps at most. lr: its rate.
         average: forgetting of the exponential average that is returned.
-        stop: "variance", "running", "discrepancy", "held-out", "never", several joined by "+", or a rule of your own.
+        stop: "held-out", "variance", "running", "discrepancy", "never", several joined by "+", or a rule of your own.
         patience: iterations without a better score after which a sample ends.
         compact: drop the channels that the mask leaves without effect: the same image, to rounding, in less time.
             Takes one mask for all items.
-        checkpoint: a .safetensors file to keep the fit in and to go on from; masks learned here are learned again.
-        warm: the checkpoint of another scan of this size, to begin with its network.
+        checkpoint: a .safetensors file to keep the fit in, every half minute, and to go on from where it is there;
+            masks learned here are learned again.
+        warm: the checkpoint of another scan of this size and with this mask, to begin with its network.
 
     Raises:
         ValueError: a mask for another number of image channels, or a file that holds none.
@@ -79,6 +80,8 @@ def sparse_dip(
     problem = Problem(y, op)
     learning = {"sparsity": sparsity, "iterations": mask_iterations, "channels": channels}
     found = Mask.load(mask) if isinstance(mask, (str, Path)) else mask
+    if not (found is None or isinstance(found, Mask)):
+        raise TypeError(f"mask must be a Mask or the path of a file of one, got {type(found).__name__}.")
     masks = [found] * len(y) if found else [_learned(y, op, b, noise, **learning) for b in range(len(y))]
     if masks[0].config["out_channels"] != problem.channels:
         raise ValueError(

@@ -17,6 +17,7 @@ One training slice each, 128x128, 4x MRI and CT of 30 views: `dds` 26.2 and 32.9
 with them. So the gain is the prior's and the average's, and the network neither adds to it nor takes away.
 """
 
+from collections import deque
 from pathlib import Path
 
 import torch
@@ -88,7 +89,8 @@ def udig_dip(
         patience: iterations without a better score after which a sample ends.
         channels: of the U-Net at full resolution, and 2, 4 and 4 times as many below; the paper has 64, for 16 times
             the work. residual: whether it adds its input.
-        checkpoint, warm: files of this fit, to go on from, and of another, to begin with; see `fit_run.Fit`.
+        checkpoint: a .safetensors file to keep the fit in, every half minute, and to go on from where it is there.
+        warm: the checkpoint of another scan of this size by this method, to begin with its network.
     """
     require("rounds", rounds, at_least=1)
     require("every", every, at_least=1)
@@ -105,7 +107,8 @@ def udig_dip(
         if not isinstance(op, LinearOperator):
             return problem.output(purify(asked, x, sigma, steps, noise))
         data = seen(y, op, x, rule.weights)
-        *_, (_, x) = descent(data, op, asked, x, level, noise, steps=steps, sigma=sigma, w=w, inner=INNER)
+        levelled = descent(data, op, asked, x, level, noise, steps=steps, sigma=sigma, w=w, inner=INNER)
+        ((_, x),) = deque(levelled, maxlen=1)
         return problem.output(x)
 
     net = autoencoder(problem, channels, residual)

@@ -1,6 +1,7 @@
 """Masks over a random generator: learned and pruned ones, on file, on other scans, and as a smaller network."""
 
 import math
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -108,7 +109,7 @@ def test_learning_goes_on_from_its_file_to_the_bit(
         checkpoint.Checkpoint(file, identity).write(lambda: content | {forgotten: spoiled}, last=True)
     resumed = learn_mask(y, op, checkpoint=file, **settings)
     assert all(torch.equal(k, resumed.keep[name]) for name, k in whole.keep.items()) == (not forgotten)
-    with pytest.raises(ValueError, match="its seed differs"):
+    with pytest.raises(ValueError, match="differs: seed"):
         learn_mask(y, op, checkpoint=file, seed=1, **settings)
 
 
@@ -151,6 +152,34 @@ def test_masks_go_to_other_images_operators_and_sizes(other: str, mask: Mask, tm
     empty = Mask({n: k & ("tail.bias" in n) for n, k in mask.keep.items()}, mask.config, mask.seed)
     control = invdiff.solve(y, op, None, "sparse-dip", mask=empty, sigma_y=0.02, **settings)
     assert float((op(control.x) - y).norm()) > 0.5 * float(y.norm()), "control: a mask of next to nothing cannot"
+
+
+def test_a_mask_says_what_it_is_in_a_line(mask: Mask) -> None:
+    total = sum(k.numel() for k in mask.keep.values())
+    assert repr(mask).startswith(f"Mask(30.00% of {total:,} parameters, seed 1, ")
+    assert len(repr(mask)) < 200
+
+
+def test_what_is_no_mask_is_refused(mask: Mask, tmp_path: Path) -> None:
+    y, op = denoising()
+    for wrong in (mask.keep, torch.ones(4, 4)):
+        with pytest.raises(TypeError, match="mask must be a Mask or the path"):
+            invdiff.solve(y, op, None, "sparse-dip", mask=wrong, **SHORT)
+    with pytest.raises(ValueError, match=r"kept in a \.safetensors file"):
+        mask.save(tmp_path / "mask.pt")
+    assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize("make", [learn_mask, partial(prune, "snip")], ids=["learned", "pruned"])
+def test_masks_are_made_from_measurements_only(make: Any) -> None:
+    y, op = denoising()
+    bad = y.clone()
+    bad[0, 0, 3, 3] = torch.nan
+    for wrong, message in ((bad, "not finite"), (y[0], "takes"), (y[..., :9], "takes")):
+        with pytest.raises(ValueError, match=message):
+            make(wrong, op)
+    with pytest.raises(ValueError, match="no mask can be made behind Identity"):
+        make(torch.ones(1, 1, 8, 8, 8), Identity((1, 8, 8, 8)))
 
 
 def test_a_mask_for_other_channels_is_refused() -> None:
@@ -213,6 +242,27 @@ def test_snip_scores_are_those_of_finite_differences() -> None:
         scaled["tail.weight"].flatten()[at] = factor
         values.append(float(misfit(replicas.masked(scaled), z, Problem(y, op))))
     assert abs(values[0] - values[1]) / 0.02 == pytest.approx(float(scores.flatten()[at]), rel=0.02)
+
+
+def test_grasp_scores_are_those_of_finite_differences() -> None:
+    """theta (H g), with H g from gradients a small step along g to either side, in double precision."""
+    y, op = denoising()
+    y = y.double()
+    replicas, z = planted(hourglass(1, op, 4), 0, y, op)
+    theta = {name: p.detach().double() for name, p in replicas.parameters.items()}
+    problem = Problem(y, op)
+
+    def gradient(step: float, along: dict[str, Tensor]) -> dict[str, Tensor]:
+        replicas.parameters = {name: (p + step * along[name]).requires_grad_() for name, p in theta.items()}
+        values = list(replicas.parameters.values())
+        return dict(zip(theta, torch.autograd.grad(misfit(replicas, z, problem), values), strict=True))
+
+    g = gradient(0.0, theta)
+    step = 1e-6 / float(torch.stack([v.norm() for v in g.values()]).norm())
+    ahead, behind = (gradient(sign * step, g)["tail.weight"] for sign in (1, -1))
+    gradient(0.0, theta)
+    scores = sensitivity("grasp", replicas, z, problem)["tail.weight"]
+    torch.testing.assert_close(scores, theta["tail.weight"] * (ahead - behind) / (2 * step), rtol=1e-3, atol=1e-6)
 
 
 def parameters(net: Hourglass, seed: int = 0) -> dict[str, Tensor]:

@@ -6,8 +6,10 @@ import pytest
 import torch
 from torch import Tensor
 
-from invdiff.operators import CartesianMRI, Identity
+from invdiff.operators import CartesianMRI, Identity, Inpainting, Operator
 from invdiff.random import streams
+from invdiff.solvers import held_out
+from invdiff.solvers.held_out import FAST, LAG
 from invdiff.solvers.stopping import (
     Discrepancy,
     FirstOf,
@@ -94,8 +96,30 @@ def test_samples_end_apart() -> None:
 def test_held_out_misfit_sees_only_what_is_left_out() -> None:
     weights = torch.tensor([[True, True, False]])
     stop = HeldOut(weights, patience=5)
-    first = stop.look(0, torch.zeros(1, 1), torch.tensor([[9.0, 9.0, 0.5]]))
-    assert float(first) == 0.5
+    for i in range(LAG + 1):
+        score = stop.look(i, torch.zeros(1, 1), torch.tensor([[9.0, 9.0, 0.5]]))
+    assert float(score) == 0.5
+
+
+def first_shapes(length: int = 700) -> list[Tensor]:
+    """Residuals of a fitted and a held-out entry: the first falls fast at first, while the second rises."""
+    steps = torch.arange(length)
+    fitted = 5 + 40 * torch.exp(-steps / 15)
+    held = torch.where(steps < 15, 6 - 0.2 * steps, 4.5 - 0.004 * (steps - 15)).clamp(min=2.0)
+    held += 0.01 * (steps - 500).clamp(min=0)
+    return list(torch.stack([fitted, held], 1)[:, None])
+
+
+def test_nothing_is_judged_while_the_first_shapes_come_in(monkeypatch: pytest.MonkeyPatch) -> None:
+    path = first_shapes()
+    at = {}
+    for fast in (FAST, 0.0):
+        monkeypatch.setattr(held_out, "FAST", fast)
+        monkeypatch.setattr(held_out, "LAG", LAG if fast else 1)
+        stop = HeldOut(torch.tensor([[True, False]]), average=1.0)
+        at[fast] = run(stop, [torch.zeros(1, 1)] * len(path), path)
+    assert at[FAST] == len(path), "went on past the early least, until its path was over"
+    assert at[0.0] < 300, "judged from the start, the early least would end the fit"
 
 
 def overfitted(held: int, turn: int = 300, length: int = 1500) -> list[Tensor]:
@@ -177,6 +201,57 @@ def test_the_first_rule_to_end_chooses() -> None:
     assert torch.equal(late.chosen, alone.chosen)
 
 
+@pytest.mark.parametrize(
+    ("rules", "ends"),
+    [
+        ([Discrepancy(torch.tensor([1.0])), MovingVariance(window=20, patience=60)], 30),
+        ([MovingVariance(window=40, patience=60), Discrepancy(torch.tensor([1.0]))], 30),  # before its first score
+        ([Discrepancy(torch.tensor([0.0])), MovingVariance(window=20, patience=60)], None),
+        ([Never(), MovingVariance(window=20, patience=500)], None),  # which has not ended either, and decides
+    ],
+)
+def test_the_least_score_of_joined_rules_is_that_of_the_chosen_image(rules: list[Stop], ends: int | None) -> None:
+    path, alone, stop = images(DIP[:120]), MovingVariance(window=20, patience=60), FirstOf(rules)
+    scores = []
+    for i, x in enumerate(path):
+        if i == 0 or not bool(stop.done):
+            scores.append(float(stop.look(i, x, torch.full((1, 1), 9.0 if i < 30 else 0.5))))
+        alone.look(i, x, x)
+    assert int(stop.at) == int(torch.tensor(scores).argmin()) == (int(alone.at) if ends is None else ends)
+    assert torch.equal(stop.chosen, path[int(stop.at)])
+
+
+def test_a_rule_that_has_judged_another_run_begins_anew() -> None:
+    stop, fresh = (MovingVariance(window=4, patience=10) for _ in range(2))
+    for i, x in enumerate(images([0.5] * 6)):
+        stop.look(i, x.repeat(2, 1, 1, 1), x)
+    for i, x in enumerate(images([0.1] * 9, seed=1)):
+        assert torch.equal(stop.look(i, x, x), fresh.look(i, x, x))
+
+
+RAMP = torch.arange(48.0).view(3, 1, 4, 4)
+DOTS = torch.arange(2304).view(48, 48) % 200 == 0
+
+
+@pytest.mark.parametrize(
+    ("y", "op"),
+    [
+        (RAMP, Identity((1, 4, 4))),  # a twentieth is less than one entry
+        (torch.ones(3, 1, 4, 4), Identity((1, 4, 4))),  # all as large as the largest
+        (DOTS.expand(3, 1, 48, 48).float(), Inpainting(DOTS, (1, 48, 48))),  # less than a hundredth was measured
+    ],
+    ids=["few", "constant", "sparse"],
+)
+def test_something_of_every_item_is_held_out_and_something_fitted(y: Tensor, op: Operator) -> None:
+    """Without any held out the score is 0 from the beginning."""
+    measured = torch.ones(1, 1, *y.shape[2:], dtype=torch.bool) if op.sampled is None else op.sampled
+    for seed in range(20):
+        fitted = hold_out(y, op, 0.05, streams(seed, 3)[0])
+        assert bool((~fitted).flatten(1).any(1).all())
+        assert bool((fitted & measured).flatten(1).any(1).all())
+        assert bool((fitted | measured).all())
+
+
 def test_what_is_held_out_was_measured_and_is_not_the_centre() -> None:
     op = CartesianMRI(torch.arange(32) % 2 == 0, shape=(32, 32))
     x = torch.ones(1, 1, 32, 32, dtype=torch.complex64)
@@ -198,3 +273,16 @@ def test_rules_that_cannot_be_are_refused(name: str, sigma: Any, message: str) -
     y = torch.zeros(1, 1, 4, 4)
     with pytest.raises(ValueError, match=message):
         stop_rule(name, y, Identity((1, 4, 4)), sigma, streams(0, 1)[0], 10)
+
+
+@pytest.mark.parametrize("name", [None, 3, Never])
+def test_what_is_no_rule_is_refused(name: Any) -> None:
+    with pytest.raises(TypeError, match="name of a rule or a Stop"):
+        stop_rule(name, torch.zeros(1, 1, 4, 4), Identity((1, 4, 4)), None, streams(0, 1)[0], 10)
+
+
+def test_names_may_be_joined_with_spaces() -> None:
+    y = torch.zeros(1, 1, 4, 4)
+    stop = stop_rule("discrepancy + variance", y, Identity((1, 4, 4)), torch.ones(1), streams(0, 1)[0], 10)
+    assert isinstance(stop, FirstOf)
+    assert [type(rule) for rule in stop.rules] == [MovingVariance, Discrepancy], "what looks back comes first"
