@@ -89,6 +89,11 @@ def convolutions(scores: dict[str, Tensor], share: float) -> dict[str, Tensor]:
     return {name: torch.full_like(v, torch.inf) if v.ndim == 1 else v for name, v in scores.items()}
 
 
+def alive(scores: dict[str, Tensor]) -> dict[str, Tensor]:
+    """Scores with the largest of every layer above all others: a layer without any parameters lets no image through."""
+    return {n: v.flatten().index_fill(0, v.argmax().view(1), torch.inf).view_as(v) for n, v in scores.items()}
+
+
 def largest(scores: dict[str, Tensor], share: float, seed: int) -> dict[str, Tensor]:
     """The share of all entries with the largest scores, over all tensors together; ties are broken at random."""
     flat = torch.cat([v.flatten() for v in scores.values()])

@@ -11,7 +11,8 @@ section 3 (temperature, kappa).
 Differs: residuals are relative to the brightness of the image and to |A|, and the divergence is a mean, for the paper's
 sum over 3.0 million parameters times 1e-9, so that kappa transfers between scans and networks. Biases and
 normalisations, 1 % of the parameters, are kept: with 5 % of them drawn as in the paper, most channels are dead before
-anything is learned, and its 60,000 steps at a rate of 0.01 are needed to find others.
+anything is learned, and its 60,000 steps at a rate of 0.01 are needed to find others. Every convolution keeps at least
+one weight: the last, which has as many as the finest scale has channels, could otherwise lose all.
 """
 
 from pathlib import Path
@@ -26,7 +27,7 @@ from invdiff.operators.base import Operator
 from invdiff.random import Noise, mix
 from invdiff.solvers.checkpoint import Checkpoint, digest, of_operator, restore_adam
 from invdiff.solvers.generator import CHANNELS, hourglass, misfit, planted
-from invdiff.solvers.mask import Mask, convolutions, largest
+from invdiff.solvers.mask import Mask, alive, convolutions, largest
 from invdiff.solvers.pruning import prune
 from invdiff.solvers.untrained import Problem
 from invdiff.solvers.whole_channels import whole_channels
@@ -82,7 +83,8 @@ def learn_mask(
             energy = misfit(replicas.masked(learning.factors()), z, problem)
             learning.step(energy + kappa * _divergence(learning.p, sparsity))
             file.write(learning.content, last=learning.done == iterations)
-    return Mask(largest(convolutions(learning.scores(), sparsity), sparsity, seed), net.config, seed)
+    scores = alive(convolutions(learning.scores(), sparsity))
+    return Mask(largest(scores, sparsity, seed), net.config, seed)
 
 
 class Learning:

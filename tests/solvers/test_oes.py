@@ -113,6 +113,20 @@ def test_learning_goes_on_from_its_file_to_the_bit(
         learn_mask(y, op, checkpoint=file, seed=1, **settings)
 
 
+def test_no_layer_is_emptied_by_what_is_learned(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The last layer has as many weights as the finest scale channels: chance alone leaves it without any."""
+    y = torch.ones(1, 1, SIZE, SIZE)
+
+    def empty() -> list[bool]:
+        options = {"channels": 2, "sparsity": 0.2, "iterations": 1}
+        masks = [learn_mask(y, Identity((1, SIZE, SIZE)), seed=seed, **options) for seed in range(6)]
+        return [min(mask.layers().values()) == 0 for mask in masks]
+
+    assert not any(empty())
+    monkeypatch.setattr(oes, "alive", lambda scores: scores)
+    assert any(empty())
+
+
 def test_biases_and_normalisations_are_kept_and_the_width_is_an_option() -> None:
     y, op = denoising()
     for mask in (learn_mask(y, op, iterations=2, channels=4), prune("snip", y, op, channels=4)):
