@@ -4,7 +4,6 @@ import doctest
 import re
 import sys
 from types import ModuleType
-from unittest.mock import patch
 
 BLOCK = re.compile(r"^```(python|pycon)\n(.*?)^```$", re.DOTALL | re.MULTILINE)
 
@@ -20,12 +19,15 @@ def run(text: str, name: str) -> dict[str, object]:
         Failed: the first example of a session that prints something else; errors of scripts pass through.
     """
     module = ModuleType(re.sub(r"\W", "_", name))
-    with patch.dict(sys.modules, {module.__name__: module}):  # so that classes of the page can be pickled
+    sys.modules[module.__name__] = module  # so that classes of the page can be pickled
+    try:
         for kind, code in BLOCK.findall(text):
             if kind == "python":
                 exec(compile(code, name, "exec"), vars(module))
             else:
                 session(code, name, vars(module))
+    finally:
+        del sys.modules[module.__name__]
     return vars(module)
 
 
