@@ -75,8 +75,11 @@ def run(parser: argparse.ArgumentParser, options: argparse.Namespace) -> int:
     with _told(kept, scan.shape[0]):
         images, facts = [], []
         for i in tqdm(range(scan.shape[0]), unit="slice", disable=None):
-            image, found = _kept_slice(kept, i) or _slice(scan, i, prior, options, settings)
-            kept.write(i, image, found)
+            done = _kept_slice(kept, i)
+            if done is None:
+                done = _slice(scan, i, prior, options, settings)
+                kept.write(i, *done)
+            image, found = done
             images.append(centre_crop(image, crop))
             facts += [] if found is None else [found]
         stack = torch.stack(images)

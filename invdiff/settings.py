@@ -31,23 +31,21 @@ def parse_settings(items: Sequence[str]) -> dict[str, Any]:
 
 def whole(text: str) -> int:
     """A whole number of 1 or more, as the type of an argument."""
-    try:
-        value = int(text)
-    except ValueError:
-        value = 0
-    if value < 1:
-        raise argparse.ArgumentTypeError(f"must be a whole number of 1 or more, got {text!r}")
-    return value
+    return _integer(text, 1, math.inf, "of 1 or more")
 
 
 def seed(text: str) -> int:
     """A whole number that files can hold, of 64 bits, as the type of an argument."""
+    return _integer(text, -(2**63), 2**63 - 1, "of at most 64 bits")
+
+
+def _integer(text: str, low: int, high: float, wanted: str) -> int:
     try:
         value = int(text)
     except ValueError:
-        value = 2**63
-    if not -(2**63) <= value < 2**63:
-        raise argparse.ArgumentTypeError(f"must be a whole number of at most 64 bits, got {text!r}")
+        value = None
+    if value is None or not low <= value <= high:
+        raise argparse.ArgumentTypeError(f"must be a whole number {wanted}, got {text!r}")
     return value
 
 

@@ -62,7 +62,8 @@ def watched(case: Case, method: str, rules: Iterable[str], **options: Any) -> di
             quality, at, ran = case.quality(named[name].chosen), int(named[name].at) + 1, jury.ran[name]
         else:
             run = follow(case, method, None, stop=name, **options)
-            quality, at, ran = run.quality, int(run.result.score[:, 0, 0].nan_to_num(torch.inf).argmin()) + 1, run.ran
+            assert run.result.chosen is not None  # there is a rule
+            quality, at, ran = run.quality, int(run.result.chosen) + 1, run.ran
         found[name] = Ended(quality, whole.best, whole.best_at, ran, at, whole.quality)
     return found
 
